@@ -1,0 +1,3 @@
+"""A service that rides along with a vehicle."""
+
+__version__ = "0.1.0"

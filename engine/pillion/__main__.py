@@ -1,0 +1,5 @@
+"""`python -m pillion` is `pillion`."""
+
+from pillion.cli import main
+
+main()

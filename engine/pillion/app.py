@@ -1,0 +1,96 @@
+"""Composition root: settings in, adapters built, one TaskGroup started. The only file that knows everybody.
+
+Reading order: here, then `runtime/driver.py`, `core/fleet.py`, `core/migration.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from pillion.config import LabSettings, all_plans
+from pillion.core.events import EngineStarted
+from pillion.core.fleet import Fleet, decide
+from pillion.core.model import UeId
+from pillion.journal import store
+from pillion.lab.hosts import connect_hosts
+from pillion.lab.state import LabState
+from pillion.mec.location import LocationClient
+from pillion.runtime.control import serve_control
+from pillion.runtime.driver import Driver
+from pillion.runtime.steps import Steps, StepTimeouts
+from pillion.runtime.tracking import TrackingSettings, track
+from pillion.userplane import HaproxySteering
+
+log = logging.getLogger(__name__)
+
+_DRAIN_S = 20.0
+"""How long a stop waits for a relocation under way; after that a restart goes on from the journal."""
+
+
+def restored(state: LabState) -> Fleet:
+    """The fleet as the journal tells it: the fold of `decide` over its events."""
+    fleet = Fleet.empty()
+    for record in store.read(state.journal):
+        if record.role == "event":
+            fleet, _ = decide(fleet, record.fact, record.now_s)  # type: ignore[arg-type]  # decisions are filtered out
+    return fleet
+
+
+@asynccontextmanager
+async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> AsyncIterator[Driver]:
+    """A running engine: it holds the lab's lock, follows the UEs if asked to, and stops safely at the end.
+
+    Raises JournalError if another engine holds the lab.
+    """
+    async with AsyncExitStack() as closing:
+        lock = store.Lock.take(state.lock)
+        closing.callback(lock.release)
+        fleet = restored(state)
+        started = EngineStarted(fleet.next_epoch, lab.policy(), tuple(lab.app_list()))
+        journal = await store.Journal.open(state.journal)
+        closing.push_async_callback(journal.close)
+        hosts = connect_hosts(lab, state)
+        for host in hosts.values():
+            closing.push_async_callback(host.close)
+        timeouts = StepTimeouts(**lab.timeouts.model_dump(exclude={"retry_s"}))
+        steps = Steps(hosts, HaproxySteering(state.admin_socket), all_plans(), started.epoch, timeouts)
+        driver = Driver(fleet, started, journal, steps)
+        location = await closing.enter_async_context(LocationClient(lab.gateway_url, lab.tracking.radius_m))
+        control = await serve_control(driver, state.control_socket)
+        closing.push_async_callback(control.cleanup)
+        async with asyncio.TaskGroup() as tasks:
+            driving = tasks.create_task(driver.run(), name="drive")
+            following = [
+                tasks.create_task(track(ue, location, _tracking(lab), driver.put), name=f"follow {ue}")
+                for ue in sorted({app.ue for app in started.apps} if follow else set[UeId]())
+            ]
+            try:
+                yield driver
+            finally:
+                for task in following:
+                    task.cancel()
+                if not driving.done():
+                    await _drain(driver)
+                driving.cancel()
+
+
+async def run(lab: LabSettings, state: LabState, stop: asyncio.Event) -> None:
+    """The daemon: an engine until `stop` is set."""
+    async with engine(lab, state):
+        log.info("following %s", ", ".join(f"{app.ue} with {app.id}" for app in lab.app_list()))
+        await stop.wait()
+
+
+async def _drain(driver: Driver) -> None:
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            await driver.drained()
+    except TimeoutError:
+        log.warning("stopping with a migration under way: the next start goes on from the journal")
+
+
+def _tracking(lab: LabSettings) -> TrackingSettings:
+    return TrackingSettings(lab.tracking.poll_s, lab.tracking.lookahead_s, lab.tracking.silent_s)

@@ -1,0 +1,173 @@
+"""What the commands that look at or talk to an engine do and print; the engine itself is `app.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from pillion import app
+from pillion.config import LabSettings, all_plans
+from pillion.core.events import (
+    EngineStarted,
+    MigrationAbandoned,
+    MigrationCompleted,
+    MigrationFailed,
+    MigrationStarted,
+    Outcome,
+    RequestRefused,
+    StepDone,
+    Trigger,
+    VisitSatOut,
+)
+from pillion.core.model import AppId, Epoch, HostId, Instance, UeId
+from pillion.core.plan import Group, Situation
+from pillion.core.reports import MigrationReport, migration_reports
+from pillion.errors import ConfigError, EngineError, MigrationError
+from pillion.experiments.report import print_migration
+from pillion.journal import store
+from pillion.journal.records import Record, encode
+from pillion.lab.state import LabState
+from pillion.mec.location import LocationClient
+from pillion.output import print_table, words
+from pillion.replay.player import NominalWorld, play_trace
+from pillion.replay.trace import TraceWriter, read_trace
+from pillion.runtime.control import ask, snapshot
+
+_LOOK_AGAIN_S = 0.1
+_NOMINAL_S = {Group.PRE_RELOCATION: 0.5, Group.RELOCATION: 0.1, Group.CLEAN_UP: 0.1}
+
+
+async def events(state: LabState, form: str, initial_state: bool, follow: bool, stop: asyncio.Event) -> None:
+    """Print the journal's records, and with `follow` those that come."""
+    if initial_state:
+        for at in snapshot(await asyncio.to_thread(app.restored, state)):
+            click.echo(orjson.dumps(at) if form == "json" else words(at))
+    async for record in _records(state, 0, follow, stop):
+        click.echo(orjson.dumps(record.as_json()) if form == "json" else record.line())
+
+
+def _read(state: LabState, after: int) -> list[Record]:
+    return list(store.read(state.journal, after))
+
+
+async def _records(state: LabState, after: int, follow: bool, stop: asyncio.Event) -> AsyncIterator[Record]:
+    while True:
+        for record in await asyncio.to_thread(_read, state, after):
+            after = record.seq
+            yield record
+        if not follow or stop.is_set():
+            return
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def show_plan(lab: LabSettings, state: LabState, name: str, target: str, strategy: str | None, form: str) -> None:
+    """Print the plan that a migration to `target` would follow from where the app is."""
+    found = [each for each in lab.app_list() if each.id == name]
+    if not found or target not in lab.hosts:
+        raise ConfigError(f"no app {name}" if not found else f"no MEC host {target}", remedy="see the lab file")
+    strategies = all_plans()
+    chosen = strategy or found[0].strategy
+    if chosen not in strategies:
+        raise ConfigError(f"no strategy {chosen}", remedy=f"there are {', '.join(strategies)}")
+    fleet = app.restored(state)
+    serving = fleet.apps[AppId(name)].serving if AppId(name) in fleet.apps else None
+    source = serving or Instance(AppId(name), HostId(lab.apps[name].start), Epoch(0))
+    if source.host == target:
+        raise MigrationError(f"{name} is served by {target} already", remedy="name another host")
+    plan = strategies[chosen].plan(Situation(found[0], source, Instance(AppId(name), HostId(target), fleet.next_epoch)))
+    if form == "json":
+        click.echo(orjson.dumps(encode(plan)))
+        return
+    rows = (
+        (step.group, step.id, step.place, ", ".join(sorted(step.after)), type(step.work).__name__)
+        for step in plan.steps
+    )
+    title = f"{chosen}: {name} {source.host} → {target}"
+    print_table(title, ("group", "step", "place", "after", "work"), rows)
+
+
+async def migrate(lab: LabSettings, state: LabState, name: str, target: str, strategy: str | None, form: str) -> None:
+    """Move an app, through the running engine or with one of our own, and print the report of the migration."""
+    written = [record.seq for record in await asyncio.to_thread(_read, state, 0)]
+    after = written[-1] if written else 0
+    order = {"app": name, "to": target, "strategy": strategy}
+    if await ask(state.control_socket, "POST", "/migrate", order) is not None:
+        report = await _ended(state, after, name)
+    else:
+        async with app.engine(lab, state, follow=False) as driver:
+            await driver.until(lambda fleet: all(each.serving and not each.migration for each in fleet.apps.values()))
+            await ask(state.control_socket, "POST", "/migrate", order)
+            report = await _ended(state, after, name)
+    click.echo(orjson.dumps(report.as_json())) if form == "json" else print_migration(report)
+    if report.status != "completed":
+        raise MigrationError(getattr(report.ending, "reason", "failed"), place=report.started.migration)
+
+
+async def _ended(state: LabState, after: int, name: str) -> MigrationReport:
+    """The report of the migration that was asked for by hand, once it has ended. Raises MigrationError if refused."""
+    story: list[Record] = []
+    mine = None
+    async for record in _records(state, after, follow=True, stop=asyncio.Event()):
+        story.append(record)
+        match record.fact:
+            case RequestRefused(app=refused, refusal=refusal) if refused == name:
+                raise MigrationError(refusal, place=name)
+            case MigrationStarted(app=moved, trigger=Trigger.OPERATOR, migration=migration) if moved == name:
+                mine = migration
+            case MigrationCompleted() | MigrationAbandoned() | MigrationFailed() if record.fact.migration == mine:
+                reports = migration_reports((each.now_s, each.fact) for each in story)
+                return next(report for report in reports if report.started.migration == mine)
+            case _:
+                pass
+    raise MigrationError("the engine stopped before the migration had ended", place=name)
+
+
+async def record(lab: LabSettings, ue: str, file: Path, duration_s: float | None, stop: asyncio.Event) -> None:
+    """Ask the Location API about a UE until told to stop, and write each answer down."""
+    async with LocationClient(lab.gateway_url, lab.tracking.radius_m) as location:
+        layout = await location.layout()
+        with await asyncio.to_thread(file.open, "w", encoding="utf-8") as opened:
+            writer = TraceWriter(opened, UeId(ue), layout)
+            planned_s = first_s = asyncio.get_running_loop().time()
+            while not stop.is_set() and (duration_s is None or planned_s - first_s < duration_s):
+                try:
+                    writer.add(await location.user(UeId(ue)))
+                except EngineError as error:
+                    click.echo(f"pillion: {error}", err=True)  # A gap in the answers is part of what was observed.
+                planned_s += lab.tracking.poll_s
+                await asyncio.sleep(max(0.0, planned_s - asyncio.get_running_loop().time()))
+
+
+def replay(lab: LabSettings, file: Path, form: str) -> None:
+    """Play a trace through the core in virtual time and print what the engine would have done."""
+    trace = read_trace(file)
+    apps = tuple(each for each in lab.app_list() if each.ue == trace.ue)
+    if not apps:
+        raise ConfigError(
+            f"no app of this lab rides with {trace.ue}", place=str(file), remedy="see the lab file's apps"
+        )
+    started = EngineStarted(Epoch(1), lab.policy(), apps)
+    player = play_trace(trace, started, NominalWorld(all_plans(), _NOMINAL_S), lab.tracking.lookahead_s)
+    if form == "json":
+        for at_s, fact in player.story:
+            click.echo(orjson.dumps({"t": round(at_s, 3), **encode(fact)}))
+        return
+    for at_s, fact in _worth_telling(player.story):
+        click.echo(
+            f"{at_s:8.2f} s  {type(fact).__name__}  {words({k: v for k, v in encode(fact).items() if k != 'is'})}"
+        )
+    ended = [report.status for report in migration_reports(player.story) if report.started.source]
+    sat_out = sum(isinstance(fact, VisitSatOut) for _, fact in player.story)
+    counted = {status: ended.count(status) for status in sorted(set(ended))}
+    click.echo(f"{trace.observations[-1].asked_s if trace.observations else 0:.0f} s of {trace.ue}: ", nl=False)
+    click.echo(f"migrations {words(counted) or 'none'}; visits sat out {sat_out}")
+
+
+def _worth_telling(story: Iterable[tuple[float, Any]]) -> Iterable[tuple[float, Any]]:
+    dull = (StepDone, Outcome, EngineStarted)
+    return [(at_s, fact) for at_s, fact in story if not isinstance(fact, dull) and type(fact).__name__ != "PlanMade"]

@@ -1,0 +1,292 @@
+"""Everything that can happen: past facts that enter `fleet.decide`, and the announcements that come out of it.
+
+All of these are journaled. Positions are not events: `core/mobility.py` turns observations into events and keeps the
+positions to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId, PoaId, StepId, UeId, ZoneId
+from pillion.core.placement import Policy
+from pillion.core.plan import Plan
+
+# --- what happens to the engine and to UEs ---
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStarted:
+    """An engine took the lab's lock, with the epoch it drew; the rules and apps that are in force from now on."""
+
+    epoch: Epoch
+    policy: Policy
+    apps: tuple[App, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverCompleted:
+    """A UE is served by another POA (MEC 012 hoStatus 3, COMPLETED), or by its first."""
+
+    ue: UeId
+    poa: PoaId
+    zone: ZoneId
+    previous_poa: PoaId | None = None
+    previous_zone: ZoneId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UeDisconnected:
+    """No POA serves the UE any more; where it was last."""
+
+    ue: UeId
+    previous_poa: PoaId
+    previous_zone: ZoneId
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneChangePredicted:
+    """The UE is expected to be served by another zone within `in_s` seconds."""
+
+    ue: UeId
+    zone: ZoneId
+    poa: PoaId
+    in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingLost:
+    """The Location API has not answered for `silent_s` seconds; the last answers stay in force."""
+
+    silent_s: float
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingResumed:
+    """The Location API answers again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRang:
+    """The time that a `SetAlarm` asked for has come."""
+
+    app: AppId
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRequested:
+    """Someone asked by hand for an app to be moved."""
+
+    app: AppId
+    target: HostId
+    strategy: str | None = None
+
+
+# --- what comes back from the world ---
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What performing a step took, by the engine's monotonic clock, and what it moved."""
+
+    began_s: float
+    seconds: float
+    sent_bytes: int = 0
+    detail: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMade:
+    """A strategy made the plan of a migration."""
+
+    migration: MigrationId
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFailed:
+    """No plan could be made."""
+
+    migration: MigrationId
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step has been performed, or was found to be done."""
+
+    migration: MigrationId
+    step: StepId
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """A step could not be performed, or was cancelled."""
+
+    migration: MigrationId
+    step: StepId
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepUndone:
+    """A step's effect is gone from the world."""
+
+    migration: MigrationId
+    step: StepId
+
+
+@dataclass(frozen=True, slots=True)
+class UndoFailed:
+    """A step's effect could not be taken back now; it stays a debt and is tried again."""
+
+    migration: MigrationId
+    step: StepId
+    problem: str
+
+
+Event = (
+    EngineStarted
+    | HandoverCompleted
+    | UeDisconnected
+    | ZoneChangePredicted
+    | TrackingLost
+    | TrackingResumed
+    | AlarmRang
+    | MigrationRequested
+    | PlanMade
+    | PlanFailed
+    | StepDone
+    | StepFailed
+    | StepUndone
+    | UndoFailed
+)
+MobilityEvent = HandoverCompleted | UeDisconnected | ZoneChangePredicted
+
+# --- what the core makes known; journaled, but never an input ---
+
+
+class Trigger(StrEnum):
+    """What started a migration."""
+
+    START = "start"
+    PREDICTION = "prediction"
+    HANDOVER = "handover"
+    OPERATOR = "operator"
+
+
+class Refusal(StrEnum):
+    """Why a request by hand is not carried out."""
+
+    UNKNOWN_APP = "no such app in the lab file"
+    UNKNOWN_HOST = "no such MEC host in the lab file"
+    UNKNOWN_STRATEGY = "no such strategy"
+    ALREADY_THERE = "the app is already served by that host"
+    BUSY = "another migration of the app is under way"
+    NOT_SERVING = "the app is not serving yet"
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStarted:
+    """A migration exists from now on; its source keeps serving."""
+
+    migration: MigrationId
+    app: AppId
+    source: Instance | None
+    target: Instance
+    strategy: str
+    trigger: Trigger
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationPrepared:
+    """Pre-relocation is done; the target waits."""
+
+    migration: MigrationId
+
+
+@dataclass(frozen=True, slots=True)
+class RelocationBegan:
+    """The change-over begins."""
+
+    migration: MigrationId
+    trigger: Trigger
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetProven:
+    """The target serves with the state it should have. Point of no return."""
+
+    migration: MigrationId
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationCompleted:
+    """The target serves the UE, and the source keeps nothing of the app."""
+
+    migration: MigrationId
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationAbandoned:
+    """A migration was not wanted any more; the source serves and the target keeps nothing."""
+
+    migration: MigrationId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationFailed:
+    """A migration did not succeed; the source serves and the target keeps nothing."""
+
+    migration: MigrationId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """Something could not be removed yet; it is tried again until it is."""
+
+    migration: MigrationId
+    step: StepId
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class VisitSatOut:
+    """The UE came back before a visit was long enough to be worth a migration."""
+
+    app: AppId
+    zone: ZoneId
+    host: HostId
+    stayed_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A request by hand is not carried out."""
+
+    app: AppId
+    target: HostId
+    refusal: Refusal
+
+
+Announcement = (
+    MigrationStarted
+    | MigrationPrepared
+    | RelocationBegan
+    | TargetProven
+    | MigrationCompleted
+    | MigrationAbandoned
+    | MigrationFailed
+    | LeftBehind
+    | VisitSatOut
+    | RequestRefused
+)

@@ -1,0 +1,61 @@
+"""From what the Location API answers to what happened: ordered, de-duplicated handovers of one UE.
+
+Polling sees a UE again and again; answers can be late, repeated, overtaken by newer ones, or missing. The API's own
+time stamps have a resolution of one second, so order is that of asking: an answer to an earlier question than the last
+one understood is dropped. A UE that is absent from the answer is disconnected, not gone. Positions stay here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from pillion.core.events import HandoverCompleted, MobilityEvent, UeDisconnected, ZoneChangePredicted
+from pillion.core.model import PoaId, Position, UeId, ZoneId
+from pillion.core.prediction import Layout, Motion, next_zone
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One answer about one UE. `asked_s`: when it was asked for, on the engine's clock."""
+
+    ue: UeId
+    asked_s: float
+    poa: PoaId | None
+    zone: ZoneId | None
+    position: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What is known of one UE."""
+
+    ue: UeId
+    poa: PoaId | None = None
+    zone: ZoneId | None = None
+    asked_s: float = float("-inf")
+    motion: Motion = field(default_factory=Motion)
+    predicted: ZoneId | None = None
+
+    def observe(self, seen: Observation, layout: Layout, lookahead_s: float) -> tuple[Track, list[MobilityEvent]]:
+        """The track after an observation, and what it shows to have happened; nothing if it is late or a repeat."""
+        if seen.asked_s <= self.asked_s:
+            return self, []
+        track = replace(self, asked_s=seen.asked_s)
+        if seen.poa is None or seen.zone is None:
+            if track.poa is None or track.zone is None:
+                return track, []
+            lost = UeDisconnected(self.ue, track.poa, track.zone)
+            return replace(track, poa=None, zone=None, predicted=None, motion=Motion()), [lost]
+        events: list[MobilityEvent] = []
+        if (seen.poa, seen.zone) != (track.poa, track.zone):
+            events.append(HandoverCompleted(self.ue, seen.poa, seen.zone, track.poa, track.zone))
+            if seen.zone != track.zone:
+                track = replace(track, predicted=None)
+            track = replace(track, poa=seen.poa, zone=seen.zone)
+        if seen.position is not None:
+            track = replace(track, motion=track.motion.moved(seen.position, seen.asked_s))
+            expected = next_zone(track.motion, seen.zone, layout, lookahead_s)
+            if expected and expected.zone != track.predicted:
+                track = replace(track, predicted=expected.zone)
+                events.append(ZoneChangePredicted(self.ue, expected.zone, expected.poa, expected.in_s))
+        return track, events

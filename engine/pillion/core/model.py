@@ -1,0 +1,87 @@
+"""The nouns: ids and frozen facts that the rest of the core speaks of.
+
+Nothing here decides anything. Ids are NewTypes, so that a zone cannot be passed where a MEC host is meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+AppId = NewType("AppId", str)
+HostId = NewType("HostId", str)
+UeId = NewType("UeId", str)
+"""A UE's MEC 013 `address`."""
+PoaId = NewType("PoaId", str)
+"""A MEC 013 `accessPointId`."""
+ZoneId = NewType("ZoneId", str)
+MigrationId = NewType("MigrationId", str)
+StepId = NewType("StepId", str)
+Epoch = NewType("Epoch", int)
+"""Drawn from the lab's one ever-growing counter: by an engine when it takes the lock, and by each migration for the
+container it makes. A larger epoch is always the later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place on WGS84, degrees."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A DV: the Docker volume that holds an app's state and moves with it, by its mount point in the container."""
+
+    mount: str
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An application instance that follows one UE, as the lab file describes it."""
+
+    id: AppId
+    ue: UeId
+    image: str
+    port: int
+    """TCP port, the same inside the container and on every MEC host."""
+    volume: Volume | None
+    phase_hook: str | None
+    """Path of the app's own HTTP server that is told of a migration; None: the app is moved without being told."""
+    ready_path: str
+    """Path that answers 200 with a JSON object once the app serves; its `seq` is the state sequence number."""
+    strategy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One container of an app on one MEC host. The epoch tells it from every earlier and later one."""
+
+    app: AppId
+    host: HostId
+    epoch: Epoch
+
+    @property
+    def container(self) -> str:
+        """The container's name, which is also what the app answers as its `instance`."""
+        return f"{self.app}.{self.epoch}"
+
+    @property
+    def volume(self) -> str:
+        """The name of this instance's own copy of the app's DV."""
+        return f"{self.app}.{self.epoch}.dv"
+
+    @property
+    def image(self) -> str:
+        """The image that carries the app to this instance, if a migration makes one."""
+        return f"pillion-migration/{self.app}:{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What an app instance says of itself when asked directly: whether it serves, and how far its state has come."""
+
+    instance: str
+    epoch: Epoch
+    seq: int

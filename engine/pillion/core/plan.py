@@ -1,0 +1,302 @@
+"""A migration as data: which pieces of work, where, after what, and how each is taken back.
+
+A strategy returns a `Plan`; the migration (`core/migration.py`) orders its steps; the driver performs them. Because a
+plan is data, the same plan is shown before it runs, journaled, measured step by step, undone from the end, and checked
+here against the invariants:
+
+- before relocation nothing stops the source from serving, and every step can be taken back;
+- the target is proven before any traffic goes to it, and that proof is the point of no return;
+- the source is killed only after the switch, and removed only in the clean-up;
+- bulk work (images, volumes' first copies) lies outside the downtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pillion.core.model import App, Instance, StepId
+from pillion.errors import PlanError
+
+
+class Place(StrEnum):
+    """Where a step runs: the study's three places of measurement."""
+
+    SOURCE = "source"
+    TRANSFER = "transfer"
+    TARGET = "target"
+
+
+class Group(StrEnum):
+    """When a step runs: while the source serves, in the change-over, or after it."""
+
+    PRE_RELOCATION = "pre-relocation"
+    RELOCATION = "relocation"
+    CLEAN_UP = "clean-up"
+
+
+@dataclass(frozen=True, slots=True)
+class TellApp:
+    """Tell the app through its phase hook that a migration begins or has ended. Undo: tell it the opposite."""
+
+    instance: Instance
+    in_migration: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLink:
+    """Connect the transfer helpers of two hosts. Undo: close the link."""
+
+    source: Instance
+    target: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class CommitImage:
+    """Write the instance's filesystem and configuration to an image on its host. Undo: remove the image."""
+
+    instance: Instance
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferImage:
+    """Move an image, only the layers that the target lacks. Undo: remove it from the target."""
+
+    image: str
+    original: str
+    source: Instance
+    target: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVolume:
+    """Make the instance's empty DV on its host. Undo: remove it."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class TransferVolume:
+    """Make the target's DV the same as the source's, sending what changed since the last time. Undo: none needed."""
+
+    source: Instance
+    target: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class CreateContainer:
+    """Create the instance's container from an image, without starting it. Undo: remove it."""
+
+    instance: Instance
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class FenceSource:
+    """Pause the source, so that it neither answers nor writes. Undo: unpause it."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class StartTarget:
+    """Start the instance's container. Undo: kill it."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class ProveTarget:
+    """One readiness answer asked of the target directly, with a state at least as new as the fenced source's.
+
+    POINT OF NO RETURN: once this has succeeded the source never serves again.
+    """
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchTraffic:
+    """Steer the app's traffic to the instance's host."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class KillSource:
+    """SIGKILL the fenced source, so that what it had taken in is retried on the target."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveInstance:
+    """Remove the instance's container, DV and, unless it is the app's original image, its image."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveImage:
+    """Remove an image's name from the instance's host."""
+
+    instance: Instance
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """Close the way between two hosts."""
+
+    source: Instance
+    target: Instance
+
+
+Work = (
+    TellApp
+    | OpenLink
+    | CommitImage
+    | TransferImage
+    | CreateVolume
+    | TransferVolume
+    | CreateContainer
+    | FenceSource
+    | StartTarget
+    | ProveTarget
+    | SwitchTraffic
+    | KillSource
+    | RemoveInstance
+    | RemoveImage
+    | CloseLink
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One piece of work, where it runs, and which steps it waits for; steps that wait for nothing open overlap."""
+
+    id: StepId
+    group: Group
+    place: Place
+    work: Work
+    after: frozenset[StepId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps of one migration, in an order in which they may also be performed one by one."""
+
+    strategy: str
+    steps: tuple[Step, ...]
+
+    def step(self, step_id: StepId) -> Step:
+        """The step of that id; KeyError if there is none."""
+        for step in self.steps:
+            if step.id == step_id:
+                return step
+        raise KeyError(step_id)
+
+    def of(self, group: Group) -> tuple[Step, ...]:
+        """The steps of one group, in order."""
+        return tuple(step for step in self.steps if step.group is group)
+
+    @property
+    def proof(self) -> Step:
+        """The step that is the point of no return."""
+        return next(step for step in self.steps if isinstance(step.work, ProveTarget))
+
+    def commits_before_acting(self, step: Step) -> bool:
+        """Whether the step's outcome must be on disk before anything follows from it.
+
+        In the downtime only the fence and the proof are; the world can be asked about the rest.
+        """
+        return step.group is not Group.RELOCATION or isinstance(step.work, FenceSource | ProveTarget)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a strategy knows when it plans: the app, where it is, and where it goes. `source` is None at first start."""
+
+    app: App
+    source: Instance | None
+    target: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A way to move: its name in the lab file, what it does in one line, and how it plans."""
+
+    name: str
+    summary: str
+    build: Callable[[Situation], Plan]
+
+    def plan(self, situation: Situation) -> Plan:
+        """The checked plan for a situation. Raises PlanError if it breaks an invariant."""
+        plan = self.build(situation)
+        check(plan)
+        return plan
+
+
+_STOPS_THE_SOURCE = FenceSource | KillSource | RemoveInstance
+_BULK = CommitImage | TransferImage | CreateContainer | CreateVolume | OpenLink | TellApp
+
+
+def check(plan: Plan) -> None:
+    """Raise PlanError, naming the step and the rule, if the plan breaks an invariant of this module's docstring."""
+    _check_order(plan.steps)
+    proofs = [step for step in plan.steps if isinstance(step.work, ProveTarget)]
+    if len(proofs) != 1:
+        raise PlanError(f"a plan proves its target exactly once, this one {len(proofs)} times")
+    proof = proofs[0]
+    for step in plan.steps:
+        proven = proof.id in ancestors(plan, step) or step.group is Group.CLEAN_UP
+        work = step.work
+        if step.group is Group.PRE_RELOCATION and isinstance(work, _STOPS_THE_SOURCE | SwitchTraffic | ProveTarget):
+            raise _broken(step, "the source serves throughout pre-relocation")
+        if (
+            step.group is Group.RELOCATION
+            and isinstance(work, _BULK)
+            and any(isinstance(other.work, FenceSource) for other in plan.steps)
+        ):
+            raise _broken(step, "nothing in the downtime that could be done before or after")
+        if isinstance(work, SwitchTraffic | KillSource) and not proven:
+            raise _broken(step, "no traffic is steered and no source killed before the target is proven")
+        if isinstance(work, KillSource) and not any(
+            isinstance(plan.step(before).work, SwitchTraffic) for before in ancestors(plan, step)
+        ):
+            raise _broken(step, "the source is killed only after the switch")
+        if isinstance(work, TransferVolume | StartTarget | FenceSource) and proven:
+            raise _broken(step, "state moves and the target starts before it is proven")
+
+
+def ancestors(plan: Plan, step: Step) -> frozenset[StepId]:
+    """Every step that is surely done before this one, by its own order alone (groups not counted)."""
+    found: set[StepId] = set()
+    waiting = list(step.after)
+    while waiting:
+        before = waiting.pop()
+        if before not in found:
+            found.add(before)
+            waiting.extend(plan.step(before).after)
+    return frozenset(found)
+
+
+def _check_order(steps: Iterable[Step]) -> None:
+    groups = list(Group)
+    seen: dict[StepId, Step] = {}
+    last = Group.PRE_RELOCATION
+    for step in steps:
+        if step.id in seen:
+            raise _broken(step, "step ids are unique")
+        if not step.after <= seen.keys():
+            raise _broken(step, "a step waits only for steps before it")
+        if groups.index(step.group) < groups.index(last):
+            raise _broken(step, "groups follow one another")
+        last = step.group
+        seen[step.id] = step
+
+
+def _broken(step: Step, rule: str) -> PlanError:
+    return PlanError(f"step breaks a rule: {rule}", place=step.id)

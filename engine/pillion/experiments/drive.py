@@ -1,0 +1,253 @@
+"""The main job from end to end: a vehicle drives, its service follows it, and what the UE saw of it is reported.
+
+The engine and the probe run as processes of their own, as they do for users. What is claimed at the end is checked
+against the probe (which knows only the app's one address) and the sandbox's truth (which no gateway exposes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
+
+from pillion import config
+from pillion.config import LabSettings
+from pillion.core.measures import ProbeSummary, Sample, summarise
+from pillion.core.reports import MigrationReport, migration_reports
+from pillion.errors import MachineError, MecError, MigrationError
+from pillion.experiments.report import Check, DriveReport, print_drive
+from pillion.journal import store
+from pillion.journal.records import Record
+from pillion.lab import compose, up
+from pillion.lab.command import run
+from pillion.lab.state import LabState
+from pillion.probe import read_samples
+from pillion.runtime.control import ask
+
+log = logging.getLogger(__name__)
+
+RATE_HZ = 100
+_SERVES_S = 60.0
+_ENDS_S = 60.0
+_LOOK_S = 0.5
+_STATUS_S = 15.0
+
+
+async def demo(lab_file: Path, ue: str, lap_s: float, keep: bool, form: str, stop: asyncio.Event) -> None:
+    """Make the lab, drive, report, remove the lab. Raises MigrationError if a check of the report fails."""
+    lab = config.load(lab_file)
+    state = LabState.of(lab.lab)
+    try:
+        await up.up(lab, state)
+        report = await drive(lab_file, lab, state, ue, lap_s, stop)
+    finally:
+        if not keep:
+            await up.down(lab, state, purge=True)
+    checks = [*report.checks, *([] if keep else [await _nothing_left(lab, state)])]
+    print_drive(report, checks, form)
+    if wrong := [check for check in checks if not check.holds]:
+        raise MigrationError(f"{wrong[0].claim}: {wrong[0].found}", place="report", remedy="see the events above")
+
+
+async def drive(
+    lab_file: Path, lab: LabSettings, state: LabState, ue: str, lap_s: float, stop: asyncio.Event
+) -> DriveReport:
+    """Drive a lap on a lab that is up, with an engine and a probe of our own; what came of it."""
+    apps = [app for app in lab.app_list() if app.ue == ue]
+    if not apps:
+        raise MachineError(f"no app of this lab rides with {ue}", place=str(lab_file), remedy="see its apps")
+    app = apps[0]
+    written = await asyncio.to_thread(lambda: [record.seq for record in store.read(state.journal)])
+    async with _engine(lab_file, state):
+        await _until(_SERVES_S, f"{app.id} serves", lambda: _serves(state, app.id))
+        async with _probe(lab, state, app.port) as samples_of:
+            log.info("the vehicle %s drives for %g s at speed %g", ue, lap_s, lab.sandbox.speed)
+            await _control(lab, "POST", "/drive", {"running": True})
+            await _watch(lab, state, max(written, default=0), lap_s, stop)
+            await _until(_ENDS_S, "no migration is under way", lambda: _at_rest(state))
+            await _control(lab, "POST", "/drive", {"running": False})
+            await asyncio.sleep(1.0)  # the app's last request of the drive has been answered well before
+            served = await _control_app(lab, app.port)
+        samples = samples_of()
+    truth = await _control(lab, "GET", f"/truth?ue={ue}")
+    records = await asyncio.to_thread(_since, state, max(written, default=0))
+    reports = [report for report in migration_reports((r.now_s, r.fact) for r in records) if report.started.source]
+    summary = summarise(samples)
+    return DriveReport(reports, records, summary, _checks(reports, summary, served["counter"], truth), samples)
+
+
+def _checks(reports: list[MigrationReport], summary: ProbeSummary, counter: int, truth: dict[str, Any]) -> list[Check]:
+    done = sum(report.status == "completed" for report in reports)
+    true_changes = zone_changes_at_request_times(truth)
+    return [
+        Check("at least two migrations were performed", done >= 2, str(done)),
+        Check("no request of the UE failed", summary.failed == 0, f"{summary.failed} of {summary.sent}"),
+        Check("after the target's first answer none came from the source", summary.stale == 0, str(summary.stale)),
+        Check("each migration was seen by the UE", len(summary.switchovers) == done, str(len(summary.switchovers))),
+        Check("the counter never went back", summary.counter_went_back == 0, str(summary.counter_went_back)),
+        Check(
+            "the counter is the true number of zone changes",
+            counter == true_changes,
+            f"{counter} counted, {true_changes} true",
+        ),
+    ]
+
+
+def zone_changes_at_request_times(truth: dict[str, Any]) -> int:
+    """How many zone changes, the first zone included, the truth shows at the instants when the app asked.
+
+    `truth` is the sandbox's record: `changes` of the true zone and `queries` with who asked when, on one clock.
+    """
+    changes = [(change["monotonic_s"], change["zone"]) for change in truth["changes"]]
+    count, seen = 0, None
+    for query in truth["queries"]:
+        if not query["agent"].startswith("a2/"):
+            continue
+        zone = None
+        for changed_s, to_zone in changes:
+            if changed_s > query["monotonic_s"]:
+                break
+            zone = to_zone
+        if zone is not None and zone != seen:
+            count, seen = count + 1, zone
+    return count
+
+
+@asynccontextmanager
+async def _engine(lab_file: Path, state: LabState) -> AsyncIterator[None]:
+    """`pillion run` as a process of its own; ended by SIGTERM, which it must survive in good order."""
+    with await asyncio.to_thread((state.root / "engine.log").open, "wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pillion", "run", "-t", str(lab_file), stdout=output, stderr=output
+        )
+        try:
+            yield
+        finally:
+            code = await _end(process, signal.SIGTERM)
+    if code:
+        log.error("%s", (state.root / "engine.log").read_text()[-3000:])
+        raise MachineError(f"the engine ended with exit code {code}", place="pillion run", remedy="its log is above")
+
+
+@asynccontextmanager
+async def _probe(lab: LabSettings, state: LabState, port: int) -> AsyncIterator[Callable[[], list[Sample]]]:
+    """The UE asks all the while, from its own side of the lab; its samples once it has ended."""
+    samples = state.ue / "samples.jsonl"
+    name = f"{compose.project(lab)}-ue"
+    url = f"http://{lab.user_plane_address}:{port}/"
+    words = ["docker", "compose", "--project-name", compose.project(lab), "--file", str(state.compose_file)]
+    words += ["run", "--rm", "-T", "--name", name, "ue", "python3", "-m", "pillion.probe", url]
+    words += ["--rate", str(RATE_HZ), "--samples", "/ue/samples.jsonl"]
+    process = await asyncio.create_subprocess_exec(
+        *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await _until(_SERVES_S, "the probe is answered", lambda: _has_samples(samples))
+        yield lambda: read_samples(samples.read_bytes())
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(MachineError):
+                await run(["docker", "kill", "--signal", "TERM", name], limit_s=20)
+            await asyncio.wait_for(process.wait(), 60)
+
+
+async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> int:
+    if process.returncode is None:
+        process.send_signal(number)
+        try:
+            await asyncio.wait_for(process.wait(), 40)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0
+
+
+async def _watch(lab: LabSettings, state: LabState, written: int, lap_s: float, stop: asyncio.Event) -> None:
+    """Show what happens until the lap is driven."""
+    told_s = 0.0
+    while not stop.is_set():
+        progress = await _control(lab, "GET", "/drive")
+        for record in await asyncio.to_thread(_since, state, written):
+            written = record.seq
+            if record.role == "decision" or record.kind == "HandoverCompleted":
+                log.info("%6.1f s  %s", progress["simulated_s"], record.line().partition(" ")[2])
+        if progress["simulated_s"] >= lap_s:
+            return
+        if progress["simulated_s"] - told_s >= _STATUS_S * lab.sandbox.speed:
+            told_s = progress["simulated_s"]
+            log.info("%6.1f s of %g s driven", told_s, lap_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _LOOK_S)
+    raise MachineError("interrupted", place="the drive", remedy="run it again")
+
+
+def _since(state: LabState, written: int) -> list[Record]:
+    return list(store.read(state.journal, written))
+
+
+async def _until(limit_s: float, what: str, holds: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again and again until it holds, for at most `limit_s`."""
+    again = retry(
+        retry=retry_if_result(lambda held: not held), wait=wait_fixed(_LOOK_S), stop=stop_after_delay(limit_s)
+    )
+    try:
+        await again(holds)()
+    except RetryError:
+        problem = f"not so after {limit_s:g} s: {what}"
+        raise MachineError(problem, place="the drive", remedy="see the engine's log") from None
+
+
+async def _serves(state: LabState, app: str) -> bool:
+    fleet = await ask(state.control_socket, "GET", "/fleet") or []
+    return any(each["app"] == app and each["host"] and not each["migration"] for each in fleet)
+
+
+async def _at_rest(state: LabState) -> bool:
+    fleet = await ask(state.control_socket, "GET", "/fleet") or []
+    return all(each["phase"] in (None, "prepared") for each in fleet)
+
+
+async def _has_samples(samples: Path) -> bool:
+    return await asyncio.to_thread(lambda: samples.exists() and samples.stat().st_size > 0)
+
+
+async def _control(lab: LabSettings, method: str, path: str, body: object = None) -> Any:
+    return await _json(method, lab.sandbox_control_url + path, body)
+
+
+async def _control_app(lab: LabSettings, port: int) -> Any:
+    return await _json("GET", f"http://{lab.user_plane_address}:{port}/")
+
+
+async def _json(method: str, url: str, body: object = None) -> Any:
+    data = None if body is None else orjson.dumps(body)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
+            session.request(method, url, data=data) as answer,
+        ):
+            answer.raise_for_status()
+            return orjson.loads(await answer.read())
+    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+        raise MecError(f"no good answer: {error}", place=url) from error
+
+
+async def _nothing_left(lab: LabSettings, state: LabState) -> Check:
+    """That no container, volume, network or state of the lab is left on this machine."""
+    label = f"label=pillion.lab={lab.lab}"
+    left = []
+    for words in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
+        left += (await run(["docker", *words, "--quiet", "--filter", label], limit_s=30)).split()
+    if await asyncio.to_thread(state.root.exists):
+        left.append(str(state.root))
+    return Check("nothing of the lab is left", not left, ", ".join(left) or "nothing")

@@ -1,0 +1,181 @@
+"""What the driver needs of a MEC host, and no more.
+
+A MEC host is a Docker Engine and an SSH address; two real machines work as well as the lab's containers. The driver
+sees only this interface, so that the in-memory host of the unit tests can stand in for a real one behind the same
+contract tests (`tests/hosts/contract.py`).
+
+Every call is safe to repeat. `ensure_…` makes something so and is content if it already is; `remove_…` is content if
+there is nothing. Whatever a library raises leaves as a `HostError`: `HostUnreachable` (worth another try) or
+`HostRefused` (it is not). Only objects that carry this lab's label are ever changed or listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from pillion.core.model import AppId, Epoch, HostId, Readiness
+
+
+class ContainerState(StrEnum):
+    """A container's state in Docker's words, those that we tell apart."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What a container is made from. `labels` are added to the lab's own (`pillion.lab`)."""
+
+    name: str
+    image: str
+    port: int | None
+    """Published on the host under the same number."""
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """Volume name to mount point."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    network: str = "pillion"
+    """Network of the host's engine that it joins."""
+    address: str | None = None
+    """Fixed IPv4 address on that network; None: the engine picks one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInfo:
+    """One of our containers as the engine reports it."""
+
+    name: str
+    state: ContainerState
+    image: str
+    """Image id, `sha256:…`."""
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """An image as the engine reports it."""
+
+    id: str
+    layers: tuple[str, ...]
+    """Diff ids of its layers, lowest first."""
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What a transfer moved, measured on the sending host's monotonic clock."""
+
+    sent_bytes: int
+    seconds: float
+    detail: Mapping[str, float] = field(default_factory=dict)
+    """Parts of it worth showing, seconds by name (for instance `save`, `load`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What `pillion doctor` and the preflight ask of a host."""
+
+    engine_version: str
+    storage_driver: str
+    containerd_store: bool
+    python_version: str
+    free_bytes: int
+    """Free on the file system that holds the engine's data."""
+
+
+class TransferLink(Protocol):
+    """An open, authenticated way for bulk bytes from one host to another, made ahead of the downtime."""
+
+    async def send_image(self, image: str, original: str) -> Transferred:
+        """Move `image` and, where the target lacks it, `original`; only layers that the target lacks are sent.
+
+        On success the target has both under the same names. `image` arrives as the original's layers and at most one
+        more, however many it had, so that repeated commits do not pile up layers. Source: Docker image specification
+        v1.2 (the `docker save` format).
+        Raises HostError; then the target holds at most unnamed layers.
+        """
+
+    async def send_volume(self, volume: str, target_volume: str) -> Transferred:
+        """Make `target_volume` on the target equal to the source's `volume`; sends what changed since the last call.
+
+        The names differ, since each instance has its own copy of the app's DV.
+
+        Verified by length and SHA-256 before the target replaces anything. Files that may have changed while they were
+        read are sent again by the next call, so that a call made while nothing writes leaves both sides equal.
+        """
+
+    async def close(self) -> None:
+        """Close the way. Safe to repeat; a transfer under way fails with HostError on both sides."""
+
+
+class MecHost(Protocol):
+    """One MEC host. `id` is its name in the lab file, `address` where its published ports answer."""
+
+    id: HostId
+    address: str
+
+    async def facts(self) -> HostFacts: ...
+
+    async def claim(self, epoch: Epoch) -> None:
+        """Make `epoch` the host's newest engine epoch. Raises StaleEpoch if a newer engine has claimed it."""
+
+    async def containers(self) -> Sequence[ContainerInfo]:
+        """This lab's app containers (those labelled `pillion.app`), running or not."""
+
+    async def container(self, name: str) -> ContainerInfo | None: ...
+
+    async def ensure_container(self, spec: ContainerSpec) -> None:
+        """Create it, without starting it. A container of that name which is ours stays; a foreign one is refused."""
+
+    async def ensure_started(self, name: str) -> None:
+        """Start it; unpause it if it is paused. Returns when the engine has started it, not when it serves."""
+
+    async def ensure_paused(self, name: str) -> None: ...
+
+    async def ensure_unpaused(self, name: str) -> None: ...
+
+    async def ensure_killed(self, name: str) -> None:
+        """SIGKILL, also when paused; content if it does not run or does not exist."""
+
+    async def remove_container(self, name: str) -> None:
+        """Kill and remove it."""
+
+    async def commit(self, name: str, image: str, labels: Mapping[str, str]) -> None:
+        """Write the container's filesystem and configuration to `image`, without pausing it."""
+
+    async def image(self, name: str) -> ImageInfo | None: ...
+
+    async def remove_image(self, name: str) -> None:
+        """Remove the name, and the image with the last name. An image in use is left and that is no error."""
+
+    async def changed_paths(self, name: str) -> Sequence[str]:
+        """Paths of the container's own filesystem that differ from its image."""
+
+    async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None: ...
+
+    async def has_volume(self, name: str) -> bool: ...
+
+    async def remove_volume(self, name: str) -> None: ...
+
+    async def volumes(self) -> Sequence[str]:
+        """Names of this lab's volumes."""
+
+    async def readiness(self, app: AppId, port: int, path: str) -> Readiness | None:
+        """What answers on the host's published port right now, or None if nothing serves there."""
+
+    async def call_app(self, container: str, port: int, path: str) -> None:
+        """GET `path` of the app on its published port: the phase hook. Raises HostError unless it answers 200."""
+
+    async def open_link(self, target: MecHost) -> TransferLink:
+        """Start a transfer helper on both hosts, if none runs yet, and connect them."""
+
+    async def sweep(self) -> Sequence[str]:
+        """Remove every object of this lab (containers, volumes, images, files); names of what was removed."""
+
+    async def close(self) -> None: ...

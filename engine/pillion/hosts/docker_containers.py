@@ -1,0 +1,220 @@
+"""A MEC host's containers, and the care that only this lab's objects are touched.
+
+The calls inside the downtime (pause, start, unpause, kill) are one HTTP request each; only when the engine says no is
+it asked why, and "already so" is a success. A container that was neither made nor listed by us is inspected before it
+is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from pillion.core.model import HostId
+from pillion.errors import HostRefused
+from pillion.hosts.base import ContainerInfo, ContainerSpec, ContainerState
+from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoSuchObject
+
+LAB_LABEL = "pillion.lab"
+APP_LABEL = "pillion.app"
+_LOGS = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
+_STATES = {
+    "created": ContainerState.CREATED,
+    "running": ContainerState.RUNNING,
+    "restarting": ContainerState.RUNNING,
+    "paused": ContainerState.PAUSED,
+}
+
+
+class DockerContainers:
+    """One lab's containers on one host."""
+
+    def __init__(self, host: HostId, lab: str, api: DockerApi, timeouts: HostTimeouts) -> None:
+        self.id = host
+        self._lab = lab
+        self._api = api
+        self._timeouts = timeouts
+        self._ours: set[str] = set()
+
+    def _refuse_if_stale(self) -> None:
+        """Raises StaleEpoch once a newer engine has taken the host over."""
+        raise NotImplementedError
+
+    async def containers(self) -> Sequence[ContainerInfo]:
+        return await self._containers([f"{LAB_LABEL}={self._lab}", APP_LABEL])
+
+    async def _containers(self, labels: list[str]) -> list[ContainerInfo]:
+        listed = await self._api.call("GET", "containers/json", params={"all": "1", "filters": filters(labels)})
+        found = [
+            ContainerInfo(entry["Names"][0].lstrip("/"), _state(entry["State"]), entry["ImageID"], entry["Labels"])
+            for entry in listed
+        ]
+        self._ours.update(info.name for info in found)
+        return found
+
+    async def container(self, name: str) -> ContainerInfo | None:
+        info = await self._inspected(name)
+        return info if info is not None and self._is_ours(info.labels) else None
+
+    async def _inspected(self, name: str) -> ContainerInfo | None:
+        found = await self._api.inspect(f"containers/{quote(name)}/json")
+        if found is None:
+            self._ours.discard(name)
+            return None
+        labels = found["Config"]["Labels"] or {}
+        if self._is_ours(labels):
+            self._ours.add(name)
+        return ContainerInfo(name, _state(found["State"]["Status"]), found["Image"], labels)
+
+    async def ensure_container(self, spec: ContainerSpec) -> None:
+        self._refuse_if_stale()
+        endpoint: dict[str, Any] = {"IPAMConfig": {"IPv4Address": spec.address}} if spec.address else {}
+        port = f"{spec.port}/tcp"
+        config: dict[str, Any] = {
+            "Image": spec.image,
+            "Env": [f"{name}={value}" for name, value in spec.environment.items()],
+            "Labels": self._labelled(spec.labels),
+            "ExposedPorts": {port: {}} if spec.port else {},
+            "HostConfig": {
+                "Binds": [f"{volume}:{mount}" for volume, mount in spec.volumes.items()],
+                "PortBindings": {port: [{"HostPort": str(spec.port)}]} if spec.port else {},
+                "NetworkMode": spec.network,
+                # The engine decides where an app runs: a host that comes back must not restart one by itself.
+                "RestartPolicy": {"Name": "no"},
+                "LogConfig": _LOGS,
+            },
+            "NetworkingConfig": {"EndpointsConfig": {spec.network: endpoint}},
+        }
+        try:
+            async with self._api.asking(f"create container {spec.name}") as docker:
+                await docker.containers.create(config, name=spec.name)
+            self._ours.add(spec.name)
+        except Conflict:
+            await self._require_ours(spec.name)
+
+    async def ensure_started(self, name: str) -> None:
+        await self._require_ours(name)
+        try:
+            async with self._api.asking(f"start {name}", self._timeouts.start_s) as docker:
+                await docker.containers.container(name).start()
+        except Conflict:
+            await self._settle(name, ContainerState.PAUSED)
+            await self.ensure_unpaused(name)
+
+    async def ensure_paused(self, name: str) -> None:
+        await self._require_ours(name)
+        try:
+            async with self._api.asking(f"pause {name}") as docker:
+                await docker.containers.container(name).pause()
+        except HostRefused as refusal:
+            await self._settle(name, ContainerState.PAUSED, refusal)
+
+    async def ensure_unpaused(self, name: str) -> None:
+        await self._require_ours(name)
+        try:
+            async with self._api.asking(f"unpause {name}") as docker:
+                await docker.containers.container(name).unpause()
+        except HostRefused as refusal:
+            await self._settle(name, ContainerState.RUNNING, refusal)
+
+    async def ensure_killed(self, name: str) -> None:
+        if not await self._is_there(name):
+            return
+        try:
+            async with self._api.asking(f"kill {name}", self._timeouts.start_s) as docker:
+                await docker.containers.container(name).kill(signal="SIGKILL")
+        except NoSuchObject:
+            self._ours.discard(name)
+        except Conflict as refusal:
+            await self._settle(name, ContainerState.EXITED, refusal)
+
+    async def _settle(self, name: str, wanted: ContainerState, refusal: HostRefused | None = None) -> None:
+        """After a refusal: content if the container is as wanted already. A created one counts as exited."""
+        info = await self._inspected(name)
+        state = info.state if info is not None else ContainerState.EXITED
+        if state is wanted or (wanted is ContainerState.EXITED and state is ContainerState.CREATED):
+            return
+        if refusal is not None:
+            raise refusal
+        raise HostRefused(f"container {name} is {state}, not {wanted}", place=self.id, remedy="look at its log")
+
+    async def remove_container(self, name: str) -> None:
+        if not await self._is_there(name):
+            return
+        try:
+            async with self._api.asking(f"remove container {name}", self._timeouts.start_s) as docker:
+                await docker.containers.container(name).delete(force=True, v=True)
+        except NoSuchObject:
+            pass
+        except Conflict:  # its removal is under way already: this returns when it is done
+            with contextlib.suppress(NoSuchObject):
+                path = f"containers/{quote(name)}/wait"
+                params = {"condition": "removed"}
+                await self._api.call("POST", path, params=params, timeout_s=self._timeouts.start_s)
+        self._ours.discard(name)
+
+    async def signal(self, container: str, signal: str) -> None:
+        """Send a signal (`SIGUSR1`) to a container's first process. Raises HostError."""
+        await self._require_ours(container)
+        async with self._api.asking(f"signal {container}") as docker:
+            await docker.containers.container(container).kill(signal=signal)
+
+    async def write_file(self, container: str, path: str, content: bytes) -> None:
+        """Write a file (mode 0644, owner root) into a container, running or not; its folder must exist.
+
+        Raises HostError.
+        """
+        await self._require_ours(container)
+        target = PurePosixPath(path)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            member = tarfile.TarInfo(target.name)
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+        params = {"path": str(target.parent)}
+        await self._api.call("PUT", f"containers/{quote(container)}/archive", params=params, data=packed.getvalue())
+
+    async def changed_paths(self, name: str) -> Sequence[str]:
+        changes = await self._api.call("GET", f"containers/{quote(name)}/changes")
+        return [change["Path"] for change in changes or []]
+
+    # Whose is it
+
+    def _labelled(self, labels: Mapping[str, str]) -> dict[str, str]:
+        return {**labels, LAB_LABEL: self._lab}
+
+    def _is_ours(self, labels: Mapping[str, str] | None) -> bool:
+        return (labels or {}).get(LAB_LABEL) == self._lab
+
+    def _foreign(self, what: str) -> HostRefused:
+        return HostRefused(f"{what} there is not this lab's", place=self.id, remedy="rename or remove it")
+
+    async def _is_there(self, name: str) -> bool:
+        """Whether a container of ours has that name; asks only for names that we have not seen. Raises HostRefused."""
+        self._refuse_if_stale()
+        if name in self._ours:
+            return True
+        info = await self._inspected(name)
+        if info is not None and not self._is_ours(info.labels):
+            raise self._foreign(f"container {name}")
+        return info is not None
+
+    async def _require_ours(self, name: str) -> None:
+        if not await self._is_there(name):
+            raise NoSuchObject(f"there is no container {name}", place=self.id, remedy="see what removed it")
+
+
+def filters(labels: list[str]) -> str:
+    """The engine's `filters` parameter for objects that carry all these labels."""
+    return orjson.dumps({"label": labels}).decode()
+
+
+def _state(word: str) -> ContainerState:
+    return _STATES.get(word, ContainerState.EXITED)

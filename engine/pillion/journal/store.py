@@ -1,0 +1,152 @@
+"""The journal on disk: SQLite in write-ahead mode with `synchronous=FULL`, spoken to from one thread of its own.
+
+`append` hands a batch over at once and in order; awaiting it waits for the commit. So the driver can wait where the
+next action depends on the record being on disk, and need not in the downtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TextIO
+
+from pillion.errors import JournalError
+from pillion.journal.records import Record, dumps, loads
+
+FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS journal (
+    seq INTEGER PRIMARY KEY, at_utc TEXT NOT NULL, now_s REAL NOT NULL, epoch INTEGER NOT NULL,
+    role TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, body TEXT NOT NULL
+) STRICT
+"""
+
+
+class Journal:
+    """An open journal. Use `Journal.open`; close it when done."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+        self.path = path
+        self._connection = connection
+        self._thread = thread
+
+    @classmethod
+    async def open(cls, path: Path) -> Journal:
+        """The journal at `path`, made if there is none. Raises JournalError if it is not one of ours."""
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        try:
+            connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, path)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        return cls(path, connection, thread)
+
+    def append(self, records: Sequence[Record]) -> asyncio.Future[list[int]]:
+        """Write records in one commit, after all that were handed over before; their `seq` once they are on disk."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, _write, self._connection, list(records))
+
+    async def close(self) -> None:
+        """Write what is still waiting, then close."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown()
+
+
+def read(path: Path, after: int = 0) -> Iterator[Record]:
+    """The records after `seq` = `after`, oldest first; none if there is no journal. Also beside a running engine."""
+    if not path.exists():
+        return
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        rows = connection.execute(
+            "SELECT seq, at_utc, now_s, epoch, role, kind, body FROM journal WHERE seq > ? ORDER BY seq", (after,)
+        )
+        for seq, at_utc, now_s, epoch, role, kind, body in rows:
+            yield Record(seq, at_utc, now_s, epoch, role, loads(kind, body))
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        connection.close()
+
+
+class Lock:
+    """The lab's lock: held by one engine at a time, freed by the kernel when its process ends, however it ends."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    @classmethod
+    def take(cls, path: Path) -> Lock:
+        """The lock of the lab whose state lies beside `path`. Raises JournalError if another engine holds it."""
+        file = path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise JournalError(
+                f"another engine (process {holder}) holds this lab",
+                place=str(path),
+                remedy="stop it, or give your command to it: `pillion migrate` talks to a running engine by itself",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        return cls(file)
+
+    def release(self) -> None:
+        """Let another engine take the lab."""
+        self._file.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found not in (0, FORMAT):
+            connection.close()
+            raise JournalError(
+                f"the journal has format {found}, this pillion knows {FORMAT}",
+                place=str(path),
+                remedy="use the pillion that wrote it, or move the journal away",
+            )
+        connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA user_version={FORMAT}")
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+    return connection
+
+
+def _write(connection: sqlite3.Connection, records: list[Record]) -> list[int]:
+    try:
+        connection.execute("BEGIN")
+        written = [
+            connection.execute(
+                "INSERT INTO journal (at_utc, now_s, epoch, role, kind, subject, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    record.at_utc,
+                    record.now_s,
+                    record.epoch,
+                    record.role,
+                    record.kind,
+                    record.subject,
+                    dumps(record.fact),
+                ),
+            ).lastrowid
+            for record in records
+        ]
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise JournalError(f"the journal cannot be written: {error}", remedy="free space on its disk") from error
+    return [seq for seq in written if seq is not None]
+
+
+def _unreadable(path: Path, error: Exception) -> JournalError:
+    return JournalError(f"not a journal: {error}", place=str(path), remedy="move the file away, or restore it")

@@ -1,0 +1,156 @@
+"""A lab file as Compose and HAProxy are given it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+from pillion.config import AppSettings, LabSettings
+from pillion.core.model import HostId
+from pillion.lab.state import LabState
+
+INNER_NETWORK = "pillion"
+INNER_SUBNET = "172.31.255.0/24"
+INNER_GATEWAY = "172.31.255.2"
+"""The gateway has the same name and address in every host's own engine, so that no app is touched by a migration."""
+
+_LIKE_PRIVILEGED: dict[str, Any] = {
+    "cap_add": ["ALL"],
+    "cap_drop": ["SYS_RESOURCE"],
+    "security_opt": ["seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"],
+    "device_cgroup_rules": ["a *:* rwm"],
+}
+"""What a MEC host needs where this machine itself may not give CAP_SYS_RESOURCE, so that `privileged` fails."""
+
+
+def project(lab: LabSettings) -> str:
+    """The lab's Compose project; also the prefix of its containers' names."""
+    return f"pillion-{lab.lab}"
+
+
+def image(name: str) -> str:
+    """One of the lab's own images."""
+    return f"pillion/{name}:latest"
+
+
+def compose_model(lab: LabSettings, state: LabState, *, privileged: bool) -> dict[str, Any]:
+    """The lab as a Compose file (compose-spec), every service on one network at its fixed address."""
+    services = {
+        name: _mec_host(state, HostId(name), privileged=privileged) | _at(host.address)
+        for name, host in lab.hosts.items()
+        if host.key_file is None
+    }
+    owner = f"{os.getuid()}:{os.getgid()}"
+    services["gateway"] = {
+        "image": image("gateway"),
+        "environment": {"SANDBOX_URL": lab.sandbox_url},
+        **_at(lab.gateway_address),
+    }
+    services["user-plane"] = {
+        "image": image("user-plane"),
+        "user": owner,
+        "volumes": [f"{state.user_plane}:/run/pillion"],
+        "ports": [f"127.0.0.1:{app.publish}:{app.port}" for app in lab.apps.values() if app.publish],
+        "labels": {"pillion.configuration": hashlib.sha256(haproxy_configuration(lab).encode()).hexdigest()},
+        **_at(lab.user_plane_address),
+    }
+    if lab.sandbox.url is None:
+        sandbox = lab.sandbox
+        services["sandbox"] = {
+            "image": image("tools"),
+            "command": [
+                *("python3", "-m", "pillion.sandbox", "--host", "0.0.0.0", "--port", "8000", "--control-port", "8001"),
+                *("--scenario", sandbox.scenario, "--speed", str(sandbox.speed), "--name", "sbxpillion"),
+            ],
+            **_at(lab.sandbox_address),
+        }
+    services["ue"] = {
+        "image": image("tools"),
+        "user": owner,
+        "profiles": ["ue"],
+        "volumes": [f"{state.ue}:/ue"],
+        **_at(lab.ue_address),
+    }
+    for name, service in services.items():
+        service["container_name"] = f"{project(lab)}-{name}"
+        service["labels"] = {"pillion.lab": lab.lab, **service.get("labels", {})}
+        service["logging"] = {"driver": "json-file", "options": {"max-size": "5m", "max-file": "2"}}
+        service["pull_policy"] = "never"
+    labels = {"pillion.lab": lab.lab}
+    return {
+        "name": project(lab),
+        "services": services,
+        "networks": {"lab": {"ipam": {"config": [{"subnet": str(lab.network)}]}, "labels": labels}},
+        "volumes": {f"{name}-engine": {"labels": labels} for name, host in lab.hosts.items() if host.key_file is None},
+    }
+
+
+def _at(address: object) -> dict[str, Any]:
+    return {"networks": {"lab": {"ipv4_address": str(address)}}, "init": False}
+
+
+def _mec_host(state: LabState, name: HostId, *, privileged: bool) -> dict[str, Any]:
+    return {
+        "image": image("mec-host"),
+        "hostname": name,
+        "cgroup": "host",
+        "volumes": [f"{name}-engine:/var/lib/docker", f"{state.host(name)}:/etc/pillion:ro"],
+        **({"privileged": True} if privileged else _LIKE_PRIVILEGED),
+    }
+
+
+def haproxy_configuration(lab: LabSettings) -> str:
+    """The user plane's configuration: for each app one address, with every MEC host a server of which one is enabled.
+
+    While the serving instance is paused, up to `maxconn` requests wait in its sockets, the rest here, in order. After
+    `enable server a2/mec2; disable server a2/mec1` and the kill of the source the waiting ones go to the target; those
+    that the source had taken in fail there with an empty answer and are sent again. If the source is unpaused instead,
+    it answers them all. Source: HAProxy configuration manual 3.0, `retry-on`, `option redispatch`.
+    """
+    return "\n".join([_HAPROXY, *(_app(lab, name, app) for name, app in lab.apps.items())])
+
+
+_HAPROXY = """\
+# Made by `pillion up` from the lab file; steered by the engine over admin.sock.
+global
+    log stdout format raw local0 warning
+    stats socket /run/pillion/admin.sock mode 600 level admin
+    # HAProxy takes its limits from how many files it may open, which in a container may be a thousand million.
+    fd-hard-limit 16384
+    # More than a lab needs, and the order of the held requests stays what it was.
+    nbthread 1
+
+defaults
+    mode http
+    log global
+    # Longer than any hold.
+    timeout client 120s
+    timeout server 120s
+    timeout queue 120s
+    timeout http-request 10s
+    timeout http-keep-alive 60s
+    # A refused or unanswered connect is tried again after this time, so it is also the pause between two tries.
+    timeout connect 50ms
+    retries 1000
+    # After each failed try the server is chosen anew: that is how a held request gets from the source to the target.
+    option redispatch 1
+    # What a lost server looks like, and no status code: an app's own 500 or 503 is its answer and must reach the UE.
+    retry-on conn-failure empty-response response-timeout
+    # A request can be sent twice only if it is here as a whole before it is sent.
+    option http-buffer-request
+"""
+
+_MAXCONN = 32
+"""Requests at one server. Without it they pile up in the paused source's accept queue (128), and beyond that each tries
+a connection every 50 ms: after 10 s of it requests failed."""
+
+
+def _app(lab: LabSettings, name: str, app: AppSettings) -> str:
+    # No checks of the servers: only the engine says who serves.
+    servers = "".join(
+        f"    server {host} {settings.address}:{app.port} maxconn {_MAXCONN}"
+        f"{'' if host == app.start else ' disabled'}\n"
+        for host, settings in lab.hosts.items()
+    )
+    return f"frontend {name}\n    bind :{app.port}\n    default_backend {name}\n\nbackend {name}\n{servers}"

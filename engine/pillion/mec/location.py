@@ -1,0 +1,84 @@
+"""The Location API as a client sees it, always through the engine's gateway. Source: ETSI GS MEC 013 V2.2.1, clause 7.
+
+Asking where a UE is happens several times a second and is not repeated: the next question comes soon enough. What is
+asked once (the layout of zones and POAs) is tried again, since a question changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Self
+
+import aiohttp
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from pillion.core.mobility import Observation
+from pillion.core.model import UeId, ZoneId
+from pillion.core.prediction import Layout, Poa
+from pillion.errors import MecError
+from pillion.mec import wire
+
+_ANSWER_S = 2.0
+_LAYOUT_S = 20.0
+
+
+class LocationClient:
+    """Queries of `location/v2` under `base_url`. Every failure leaves as a MecError. Use as a context manager."""
+
+    def __init__(self, base_url: str, radius_m: Mapping[str, float]) -> None:
+        self._base = base_url.rstrip("/") + "/location/v2/queries/"
+        self._radius_m = radius_m
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=_ANSWER_S), headers={"User-Agent": "pillion-engine"}
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def user(self, ue: UeId) -> Observation:
+        """Where a UE is attached now. `asked_s` is the loop's clock at the moment of asking."""
+        asked_s = asyncio.get_running_loop().time()
+        return wire.parse_user(await self._get("users", {"address": ue}), ue, asked_s)
+
+    async def layout(self) -> Layout:
+        """Every POA that has a position, with its zone and, by its technology, how far it reaches."""
+
+        @retry(
+            retry=retry_if_exception_type(MecError),
+            wait=wait_random_exponential(multiplier=0.2, max=2.0),
+            stop=stop_after_delay(_LAYOUT_S),
+            reraise=True,
+        )
+        async def ask() -> Layout:
+            zones = wire.parse_zones(await self._get("zones"))
+            return {poa.id: poa for zone in zones for poa in await self._poas(zone)}
+
+        return await ask()
+
+    async def _poas(self, zone: ZoneId) -> list[Poa]:
+        body = await self._get(f"zones/{zone}/accessPoints")
+        return [
+            Poa(poa, zone, position, kind, self._radius_m.get(kind, 0.0))
+            for poa, position, kind in wire.parse_access_points(body)
+        ]
+
+    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        url = self._base + path
+        try:
+            async with self._session.get(url, params=query) as answer:
+                body = await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise MecError(
+                f"no answer: {error or 'timed out'}",
+                place=url,
+                remedy="`pillion inspect` shows whether gateway and sandbox run",
+            ) from error
+        if answer.status != 200:
+            raise MecError(
+                f"status {answer.status}", place=url, remedy="if the sandbox has moved: `pillion gateway point URL`"
+            )
+        return body

@@ -1,0 +1,33 @@
+"""How data reaches people: tables as wide as the terminal, or wide enough where there is none; facts as `key=value`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_WIDE = 150
+
+
+def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A table on standard output."""
+    from rich.console import Console  # only here: the engine itself prints no tables, and these take long to import
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left", title_style="bold", header_style="")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    console.print(table)
+
+
+def words(facts: Mapping[str, Any]) -> str:
+    """`key=value …`, leaving out what is empty."""
+    return " ".join(f"{key}={_word(value)}" for key, value in facts.items() if value not in (None, {}, [], ""))
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, Mapping):
+        parts = [_word(part) for key, part in value.items() if key != "is" and part not in (None, {}, 0)]
+        return "/".join(parts)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,90 @@
+"""The control plane that no real network has: start the drive, and know the truth.
+
+It listens on a port of its own which no gateway proxies, so an app cannot see the truth that it is judged by.
+"""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp import web
+
+from pillion.sandbox.api import LIVE, json_response
+from pillion.sandbox.live import TICK_S, LiveWorld
+
+_TICKS_AT_ONCE = 10_000
+
+
+def control_app(live: LiveWorld) -> web.Application:
+    """`GET /health`, `GET|POST /drive`, `GET /truth`, and in lockstep `POST /tick`."""
+    app = web.Application()
+    app[LIVE] = live
+    app.router.add_get("/health", _health)
+    app.router.add_get("/drive", _drive_state)
+    app.router.add_post("/drive", _drive)
+    app.router.add_get("/truth", _truth)
+    if live.lockstep:
+        app.router.add_post("/tick", _tick)
+    return app
+
+
+async def _health(request: web.Request) -> web.Response:
+    live = request.app[LIVE]
+    return json_response({"status": "ok", "sandbox": live.name, "scenario": live.world.scenario.name})
+
+
+async def _drive_state(request: web.Request) -> web.Response:
+    live = request.app[LIVE]
+    return json_response(
+        {
+            "running": live.driving,
+            "tick": live.world.ticks,
+            "simulated_s": live.world.simulated_s,
+            "speed": live.speed,
+        }
+    )
+
+
+async def _drive(request: web.Request) -> web.Response:
+    """Start the drive (`{"running": true}`, also without a body), or pause it; answers the new state."""
+    running = (await _body(request)).get("running", True)
+    if not isinstance(running, bool):
+        raise web.HTTPBadRequest(text='"running" has to be true or false')
+    request.app[LIVE].drive(running)
+    return await _drive_state(request)
+
+
+async def _tick(request: web.Request) -> web.Response:
+    """Let `count` ticks of `dt_s` simulated seconds pass before answering (both optional); answers the new state."""
+    body = await _body(request)
+    dt_s, count = body.get("dt_s", TICK_S), body.get("count", 1)
+    if isinstance(dt_s, bool) or not isinstance(dt_s, int | float) or dt_s < 0:
+        raise web.HTTPBadRequest(text='"dt_s" has to be a number of seconds, 0 or more')
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= _TICKS_AT_ONCE:
+        raise web.HTTPBadRequest(text=f'"count" has to be a number from 1 to {_TICKS_AT_ONCE}')
+    for _ in range(count):
+        request.app[LIVE].tick(float(dt_s))
+    return await _drive_state(request)
+
+
+async def _truth(request: web.Request) -> web.Response:
+    """Every true handover, and what every question about one UE was answered; `?ue=` keeps those of one UE."""
+    live = request.app[LIVE]
+    ue = request.query.get("ue")
+    return json_response(
+        {
+            "changes": [change for change in live.world.changes if ue in (None, change.ue)],
+            "queries": [told for told in live.queries if ue in (None, told.ue)],
+            "dropped": {"changes": live.world.changes_dropped, "queries": live.queries_dropped},
+        }
+    )
+
+
+async def _body(request: web.Request) -> dict[str, object]:
+    raw = await request.read()
+    try:
+        body = orjson.loads(raw or b"{}")
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(text="the body has to be a JSON object, or empty")
+    return body

@@ -1,0 +1,115 @@
+"""The world on the wall clock: what ticks it, and what was told to whom.
+
+A test that judges an app has to know two truths: where the UE was, and what the app could have known when it asked. The
+first is the world's; the second is kept here, one line for each question about a single UE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pillion.errors import ConfigError
+from pillion.sandbox.scenario import Scenario
+from pillion.sandbox.world import Automation, User, World
+
+TICK_S = 1.0
+"""Simulated seconds between two ticks; the original's ticker too has one second for everything."""
+
+QUERIES_KEPT = 100_000
+"""Five hours of an app that asks five times a second; the oldest go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one question about one UE was answered. Zone and POA are None where the answer did not list the UE."""
+
+    monotonic_s: float
+    tick: int
+    agent: str
+    ue: str
+    zone: str | None
+    poa: str | None
+
+
+class LiveWorld:
+    """A world that its ticker (`run`), or in lockstep a test, moves; served by the API and the control app."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        name: str,
+        speed: float = 1.0,
+        lockstep: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 < speed <= 1000:
+            raise ConfigError(f"{speed:g} is no speed", place="sandbox", remedy="give a number above 0, up to 1000")
+        self.world = World(scenario)
+        self.name = name
+        self.speed = speed
+        self.lockstep = lockstep
+        self.queries: deque[Told] = deque(maxlen=QUERIES_KEPT)
+        self.queries_dropped = 0
+        self.refreshed_s = int(time.time())
+        """Wall clock of the last tick, whole seconds since 1970: the time stamp of every position."""
+        self._clock = clock
+        self._automated = asyncio.Event()
+        self._moved_at_s = clock()
+
+    def __repr__(self) -> str:
+        return f"<LiveWorld {self.name}: speed {self.speed:g}, {self.world!r}>"
+
+    @property
+    def driving(self) -> bool:
+        automation = self.world.automation
+        return automation[Automation.MOVEMENT] and automation[Automation.MOBILITY]
+
+    def drive(self, running: bool) -> None:
+        """Start the drive, or pause it where it is. Safe to repeat."""
+        self.automate(Automation.MOVEMENT, running)
+        self.automate(Automation.MOBILITY, running)
+
+    def automate(self, automation: Automation, running: bool) -> None:
+        """Switch one automation. UEs do not catch up on the time for which MOVEMENT was off."""
+        if automation is Automation.MOVEMENT and running and not self.world.automation[automation]:
+            self._moved_at_s = self._clock()
+        self.world.automation[automation] = running
+        if any(self.world.automation.values()):
+            self._automated.set()
+        else:
+            self._automated.clear()
+
+    def tick(self, dt_s: float) -> None:
+        """Let `dt_s` simulated seconds pass, now."""
+        self.refreshed_s = int(time.time())
+        self.world.tick(dt_s, monotonic_s=self._clock())
+
+    def note(self, agent: str, ue: str, told: User | None) -> None:
+        """Keep what a question about one UE was answered."""
+        zone, poa = (told.zone, told.poa) if told else (None, None)
+        self.queries_dropped += len(self.queries) == QUERIES_KEPT
+        self.queries.append(Told(self._clock(), self.world.ticks, agent, ue, zone, poa))
+
+    async def run(self) -> None:
+        """Tick for ever, once a simulated second while any automation is on.
+
+        The interval is held on average, and each tick moves UEs by the time that truly passed: a late tick is a longer
+        one, and ticks that were missed altogether are not made up for.
+        """
+        period_s = TICK_S / self.speed
+        while True:
+            await self._automated.wait()
+            due_s = self._clock() + period_s
+            while self._automated.is_set():
+                await asyncio.sleep(due_s - self._clock())
+                now_s = self._clock()
+                due_s = due_s + period_s if due_s + period_s > now_s else now_s + period_s
+                if self._automated.is_set():
+                    dt_s = (now_s - self._moved_at_s) * self.speed
+                    self._moved_at_s = now_s
+                    self.tick(dt_s)

@@ -1,0 +1,85 @@
+"""Steers an app's traffic: one stable address for the UE, one MEC host behind it.
+
+HAProxy knows every host as a server of the app's backend, all but one disabled, and holds what arrives while that one
+does not answer. To switch is to enable the target and then disable the source, in this order: with no server enabled
+HAProxy would refuse at once. Only the driver steers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+from pillion.core.model import AppId, HostId
+from pillion.errors import UserPlaneError
+
+_ANSWER_S = 2.0
+
+
+class Steering(Protocol):
+    """What the driver needs of a user plane. Both calls are safe to repeat; failures leave as UserPlaneError."""
+
+    async def steer(self, app: AppId, host: HostId) -> None:
+        """Send the app's traffic to `host` and nowhere else."""
+
+    async def serving(self, app: AppId) -> HostId | None:
+        """The one host that gets the app's traffic; None if it is none or several."""
+
+
+class HaproxySteering:
+    """Steers through HAProxy's runtime API on its admin socket. Source: HAProxy management guide 3.0, clause 9.3."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def steer(self, app: AppId, host: HostId) -> None:
+        """Enable the host's server, then disable every other one that is enabled."""
+        enabled = await self._enabled(app)
+        if not enabled.get(host):
+            _raise_if_said(await self._say(f"enable server {app}/{host}"))
+        if others := [other for other, on in enabled.items() if on and other != host]:
+            _raise_if_said(await self._say("; ".join(f"disable server {app}/{other}" for other in others)))
+
+    async def serving(self, app: AppId) -> HostId | None:
+        """The one enabled server of the app's backend."""
+        enabled = [host for host, on in (await self._enabled(app)).items() if on]
+        return enabled[0] if len(enabled) == 1 else None
+
+    async def _enabled(self, app: AppId) -> dict[HostId, bool]:
+        answer = await self._say(f"show servers state {app}")
+        found: dict[HostId, bool] = {}
+        for line in answer.splitlines():
+            fields = line.split()
+            # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state …; an admin state of 0 is enabled.
+            if len(fields) > 6 and fields[1] == app:
+                found[HostId(fields[3])] = fields[6] == "0"
+        if not found:
+            raise UserPlaneError(
+                f"HAProxy knows no app {app}",
+                place=str(self._socket),
+                remedy="its configuration is made by `pillion up`: run it again after changing the lab file",
+            )
+        return found
+
+    async def _say(self, command: str) -> str:
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                reader, writer = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    writer.write(f"{command}\n".encode())
+                    return (await reader.read()).decode()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            raise UserPlaneError(
+                f"HAProxy does not answer: {error or 'timed out'}",
+                place=str(self._socket),
+                remedy="`pillion inspect` shows whether the user plane runs",
+            ) from error
+
+
+def _raise_if_said(answer: str) -> None:
+    """HAProxy answers a command that succeeded with nothing."""
+    if said := answer.strip():
+        raise UserPlaneError(f"HAProxy refused: {said}")

@@ -1,0 +1,227 @@
+"""The fleet's decisions, as plays: what happens, and what comes of it; then every order of events under hypothesis."""
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pillion.core.events import (
+    Event,
+    HandoverCompleted,
+    LeftBehind,
+    MigrationAbandoned,
+    MigrationCompleted,
+    MigrationFailed,
+    MigrationRequested,
+    MigrationStarted,
+    Refusal,
+    RelocationBegan,
+    RequestRefused,
+    Trigger,
+    UeDisconnected,
+    VisitSatOut,
+    ZoneChangePredicted,
+)
+from pillion.core.fleet import Fleet
+from pillion.core.migration import Phase
+from pillion.core.model import AppId, HostId, PoaId, ZoneId
+from pillion.replay.player import Player
+
+from .examples import A2, MEC1, MEC2, MEC3, UE, engine_started
+from .model_world import REFUSED, UNHEARD, WELL, ModelWorld, Verdict
+
+
+def handover(zone: str, poa: str = "") -> HandoverCompleted:
+    return HandoverCompleted(UE, PoaId(poa or f"poa-{zone}"), ZoneId(zone))
+
+
+def predicted(zone: str) -> ZoneChangePredicted:
+    return ZoneChangePredicted(UE, ZoneId(zone), PoaId(f"poa-{zone}"), 8.0)
+
+
+def always_well(_: str) -> Verdict:
+    return 0.1, WELL
+
+
+class Play:
+    """A2 serves on mec1; the UE is in zone02, which mec1 serves."""
+
+    def __init__(self, verdict=always_well) -> None:
+        self.verdict = always_well
+        self.world = ModelWorld(lambda name: self.verdict(name))
+        self.player = Player(Fleet.empty(), self.world, lambda _: self.world.serve())
+        self.player.put(0.0, engine_started())
+        self.player.put(5.0, handover("zone02"))
+        self.player.run()
+        self.player.story.clear()
+        self.verdict = verdict
+
+    def at(self, at_s: float, event: Event) -> "Play":
+        self.player.put(at_s, event)
+        return self
+
+    def end(self, until_s: float = 1000.0) -> "Play":
+        self.player.run(until_s)
+        return self
+
+    def told(self, kind: type) -> list:
+        return [fact for _, fact in self.player.story if isinstance(fact, kind)]
+
+    @property
+    def state(self):
+        return self.player.fleet.apps[A2.id]
+
+
+def test_an_app_is_started_where_the_lab_file_says():
+    play = Play()
+    assert play.state.serving.host == MEC1
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_a_predicted_zone_change_prepares_the_target_and_the_handover_relocates_after_the_visit_has_settled():
+    play = Play().at(100, predicted("zone01")).end(103)
+    assert play.state.migration.phase is Phase.PREPARED
+    play.at(110, handover("zone01")).end()
+    (began,) = play.told(RelocationBegan)
+    assert began.trigger is Trigger.HANDOVER
+    assert next(at for at, fact in play.player.story if fact is began) == 114
+    assert play.state.serving.host == MEC2
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_a_handover_that_comes_before_the_target_is_prepared_is_remembered():
+    play = Play(lambda name: (30.0 if name == "send-image" else 0.1, WELL))
+    play.at(100, predicted("zone01")).at(101, handover("zone01")).end()
+    assert play.told(MigrationCompleted)
+    assert len(play.told(MigrationStarted)) == 1
+    assert play.state.serving.host == MEC2
+
+
+def test_a_visit_shorter_than_the_settling_time_is_sat_out_with_its_reason():
+    play = Play().at(100, predicted("zone01")).at(110, handover("zone01")).at(112.3, handover("zone02")).end()
+    (sat_out,) = play.told(VisitSatOut)
+    assert round(sat_out.stayed_s, 1) == 2.3
+    assert "4 s" in sat_out.reason
+    assert play.told(MigrationAbandoned)
+    assert not play.told(RelocationBegan)
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_handovers_inside_the_target_s_area_do_not_begin_the_visit_anew():
+    play = Play().at(100, predicted("zone01")).at(110, handover("zone01")).at(112, handover("zone01", "other")).end()
+    (began,) = play.told(RelocationBegan)
+    assert next(at for at, fact in play.player.story if fact is began) == 114
+
+
+def test_a_repeated_handover_changes_nothing():
+    play = Play().at(100, handover("zone01")).at(120, handover("zone01")).at(121, handover("zone01")).end()
+    assert len(play.told(MigrationStarted)) == 1
+    assert play.state.serving.host == MEC2
+
+
+def test_a_wrong_guess_is_given_up_for_the_host_where_the_ue_really_is():
+    play = Play().at(100, predicted("zone04")).at(105, handover("zone01")).end()
+    (abandoned,) = play.told(MigrationAbandoned)
+    assert "mec2 is wanted instead" in abandoned.reason
+    assert play.state.serving.host == MEC2
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_a_disconnected_ue_leaves_its_app_where_it_is():
+    play = Play().at(100, UeDisconnected(UE, PoaId("p"), ZoneId("zone02"))).end()
+    assert play.state.serving.host == MEC1
+    assert not play.told(MigrationStarted)
+
+
+def test_a_failed_step_leaves_the_source_serving_and_is_tried_again_after_a_pause():
+    failures = iter([REFUSED])
+    play = Play(lambda name: (0.1, next(failures, WELL) if name == "start" else WELL))
+    play.at(100, handover("zone01")).end()
+    (failed,) = play.told(MigrationFailed)
+    assert failed.reason.startswith("start: ")
+    assert len(play.told(MigrationStarted)) == 2
+    assert play.state.serving.host == MEC2
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_what_cannot_be_undone_now_is_undone_later_and_does_not_hold_up_the_app():
+    verdicts = {"start": iter([REFUSED]), "undo create": iter([REFUSED] * 5)}
+    play = Play(lambda name: (0.1, next(verdicts[name], WELL) if name in verdicts else WELL))
+    play.at(100, handover("zone01")).end()
+    assert play.told(LeftBehind)
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_a_request_by_hand_is_carried_out_at_once():
+    play = Play().at(100, MigrationRequested(A2.id, MEC3)).end()
+    assert play.state.serving.host == MEC3
+    assert play.told(MigrationStarted)[0].trigger is Trigger.OPERATOR
+
+
+def test_a_request_by_hand_is_seen_through_although_the_ue_changes_its_poa():
+    play = Play().at(100, MigrationRequested(A2.id, MEC3)).at(100.1, handover("zone02", "other")).end()
+    assert play.told(MigrationCompleted)
+
+
+def test_requests_that_make_no_sense_are_refused_with_the_reason():
+    def refusal(event: MigrationRequested) -> Refusal:
+        (refused,) = Play().at(100, event).end().told(RequestRefused)
+        return refused.refusal
+
+    assert refusal(MigrationRequested(AppId("nobody"), MEC2)) is Refusal.UNKNOWN_APP
+    assert refusal(MigrationRequested(A2.id, HostId("mec9"))) is Refusal.UNKNOWN_HOST
+    assert refusal(MigrationRequested(A2.id, MEC2, "M9")) is Refusal.UNKNOWN_STRATEGY
+    assert refusal(MigrationRequested(A2.id, MEC1)) is Refusal.ALREADY_THERE
+
+
+def test_a_ue_that_turns_back_during_relocation_is_followed_back():
+    play = Play(lambda name: (1.0 if name == "start" else 0.1, WELL))
+    play.at(100, predicted("zone01")).at(110, handover("zone01")).at(114.5, handover("zone02")).end()
+    assert len(play.told(MigrationCompleted)) == 2
+    assert play.state.serving.host == MEC1
+    play.world.check_at_rest(play.player.fleet)
+
+
+ZONES = st.sampled_from(["zone01", "zone02", "zone03", "zone04"])
+HAPPENINGS = st.one_of(
+    st.builds(handover, ZONES),
+    st.builds(handover, ZONES, st.sampled_from(["p1", "p2"])),
+    st.builds(predicted, ZONES),
+    st.builds(lambda host: MigrationRequested(A2.id, host), st.sampled_from([MEC1, MEC2, MEC3])),
+    st.just(UeDisconnected(UE, PoaId("p"), ZoneId("zone02"))),
+)
+
+
+@given(
+    happenings=st.lists(st.tuples(st.floats(0, 30), HAPPENINGS), min_size=1, max_size=12),
+    verdicts=st.lists(
+        st.tuples(st.sampled_from([0.0, 0.01, 0.4, 3.0, 12.0]), st.sampled_from([WELL, WELL, WELL, REFUSED, UNHEARD])),
+        max_size=80,
+    ),
+    crashes=st.sets(st.integers(0, 60), max_size=4),
+)
+@settings(max_examples=500, deadline=None)
+def test_whatever_happens_in_whatever_order_one_host_serves_with_all_state_and_nothing_is_left(
+    happenings, verdicts, crashes
+):
+    coming = iter(verdicts)
+    play = Play(lambda _: next(coming, (0.1, WELL)))
+    at_s = 100.0
+    for pause_s, event in happenings:
+        at_s += pause_s
+        play.at(at_s, event)
+    for played in itertools.count():
+        if played in crashes:
+            restart(play)
+        if not play.player.pending:
+            break
+        assert played < 2000, "it never comes to rest"
+        play.player.step()
+    play.world.check_at_rest(play.player.fleet)
+
+
+def restart(play: Play) -> None:
+    """Kill the engine: answers under way are lost, what they did to the world is not; what the journal holds remains."""
+    play.player.forget_answers()
+    play.world.links.clear()
+    play.player.put(play.player.now_s, engine_started(play.player.fleet.next_epoch))

@@ -1,0 +1,384 @@
+"""MEC hosts in memory: the same behaviour as `DockerHost`, for the driver's unit tests, with faults on demand.
+
+A `MemoryWorld` holds the machines; `world.host("mec1")` is one engine's hold on one of them, so that two engines can
+meet on the same machine. Files are bytes with a mode; an app is a function of its volume. Held to the same contract
+suite as the real host (`tests/hosts/contract.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from pillion.core.model import AppId, Epoch, HostId, Readiness
+from pillion.errors import HostError, HostRefused, HostUnreachable, StaleEpoch
+from pillion.hosts.base import (
+    ContainerInfo,
+    ContainerSpec,
+    ContainerState,
+    HostFacts,
+    ImageInfo,
+    MecHost,
+    TransferLink,
+    Transferred,
+)
+from tests.fakes.memory_machine import (
+    LAB_LABEL,
+    AppBehaviour,
+    Fault,
+    Files,
+    Machine,
+    MemoryContainer,
+    MemoryImage,
+    MemoryVolume,
+    answer_from_volume,
+)
+
+
+class MemoryWorld:
+    """All machines, and how the apps on them behave."""
+
+    def __init__(self, behaviour: AppBehaviour = answer_from_volume, lab: str = "lab") -> None:
+        self.machines: dict[HostId, Machine] = {}
+        self.behaviour = behaviour
+        self.lab = lab
+        self._ids = itertools.count(1)
+
+    def machine(self, host: str) -> Machine:
+        return self.machines.setdefault(HostId(host), Machine(HostId(host)))
+
+    def host(self, host: str, lab: str | None = None) -> MemoryHost:
+        """A new engine's hold on that machine."""
+        return MemoryHost(self, self.machine(host), lab or self.lab)
+
+    def new_id(self, kind: str) -> str:
+        return f"{kind}:{next(self._ids)}"
+
+    def add_image(self, host: str, name: str, layers: int = 2, files: Files | None = None) -> None:
+        """Put an original image on a machine; the same name is the same image everywhere."""
+        stack = tuple(f"{name}#{number}" for number in range(layers))
+        image = MemoryImage(
+            f"sha256:{name}", stack, {"kept": "yes"}, {"KEPT": "yes"}, files or {"/etc/motd": (b"", 0o644)}
+        )
+        self.machine(host).images[with_tag(name)] = image
+
+    def fail(self, host: str, method: str, *faults: Fault) -> None:
+        """Let the next calls of that method there fail so, one after the other; a link's are `send_image`, …"""
+        self.machine(host).faults.setdefault(method, []).extend(faults)
+
+    def answer(self, host: str, port: int) -> Readiness | None:
+        """What a request to that port is answered right now; None: nothing answers."""
+        machine = self.machine(host)
+        for container in machine.containers.values():
+            if container.spec.port == port and container.state is ContainerState.RUNNING:
+                return self.behaviour(machine, container)
+        return None
+
+
+class MemoryHost(MecHost):
+    """One engine's hold on a machine of a MemoryWorld."""
+
+    def __init__(self, world: MemoryWorld, machine: Machine, lab: str) -> None:
+        self.id = machine.id
+        self.address = f"memory-{machine.id}"
+        self._world = world
+        self.machine = machine
+        self._lab = lab
+        self._epoch = 0
+        self._links: list[MemoryLink] = []
+
+    def __repr__(self) -> str:
+        return f"<MemoryHost {self.id}: {len(self.machine.containers)} containers>"
+
+    async def reach(self, method: str, *, changes: bool = True) -> Callable[[], None]:
+        """Take the time and the faults of one call; what it gives back is to be called when the work is done."""
+        self.machine.calls.append(method)
+        await asyncio.sleep(self.machine.latency_s.get(method, 0.0))
+        faults = self.machine.faults.get(method)
+        fault = faults.pop(0) if faults else None
+        unreachable = HostUnreachable(f"{method}: no answer", place=self.id, remedy="try again")
+        if fault is Fault.HANG:
+            await asyncio.Event().wait()
+        if fault is Fault.UNREACHABLE or not self.machine.is_reachable:
+            raise unreachable
+        if fault is Fault.REFUSED:
+            raise HostRefused(f"{method}: refused", place=self.id, remedy="see why")
+        if changes and self.machine.epoch > self._epoch > 0:
+            raise StaleEpoch(f"engine epoch {self.machine.epoch} has taken this host over", place=self.id)
+
+        def done() -> None:
+            if fault is Fault.ANSWER_LOST:
+                raise unreachable
+
+        return done
+
+    async def facts(self) -> HostFacts:
+        await self.reach("facts", changes=False)
+        return HostFacts("26.1.5", "overlay2", False, "3.13.5", 10**11)
+
+    async def claim(self, epoch: Epoch) -> None:
+        done = await self.reach("claim", changes=False)
+        if self.machine.epoch > epoch:
+            raise StaleEpoch(f"engine epoch {self.machine.epoch} has taken this host over", place=self.id)
+        self.machine.epoch = self._epoch = int(epoch)
+        done()
+
+    async def containers(self) -> Sequence[ContainerInfo]:
+        await self.reach("containers", changes=False)
+        return [
+            _info(name, container)
+            for name, container in self.machine.containers.items()
+            if self._is_ours(container.labels) and "pillion.app" in container.labels
+        ]
+
+    async def container(self, name: str) -> ContainerInfo | None:
+        await self.reach("container", changes=False)
+        found = self.machine.containers.get(name)
+        return _info(name, found) if found is not None and self._is_ours(found.labels) else None
+
+    async def ensure_container(self, spec: ContainerSpec) -> None:
+        done = await self.reach("ensure_container")
+        if spec.name in self.machine.containers:
+            self._own_container(spec.name)
+        else:
+            image = self._image(spec.image)
+            labels = {**image.labels, **spec.labels, LAB_LABEL: self._lab}
+            for volume in spec.volumes:
+                self.machine.volumes.setdefault(volume, MemoryVolume({}))
+            self.machine.containers[spec.name] = MemoryContainer(spec, image, labels)
+        done()
+
+    async def ensure_started(self, name: str) -> None:
+        done = await self.reach("ensure_started")
+        container = self._own_container(name)
+        up = (ContainerState.RUNNING, ContainerState.PAUSED)
+        for other in self.machine.containers.values():
+            if other is not container and other.state in up and other.spec.port == container.spec.port is not None:
+                problem = f"start {name}: port {container.spec.port} is taken"
+                raise HostRefused(problem, place=self.id, remedy=f"end what uses port {container.spec.port} there")
+        container.state = ContainerState.RUNNING
+        done()
+
+    async def ensure_paused(self, name: str) -> None:
+        done = await self.reach("ensure_paused")
+        container = self._own_container(name)
+        if container.state not in (ContainerState.RUNNING, ContainerState.PAUSED):
+            raise HostRefused(f"pause {name}: container is not running", place=self.id, remedy="look at its log")
+        container.state = ContainerState.PAUSED
+        done()
+
+    async def ensure_unpaused(self, name: str) -> None:
+        done = await self.reach("ensure_unpaused")
+        container = self._own_container(name)
+        if container.state not in (ContainerState.RUNNING, ContainerState.PAUSED):
+            raise HostRefused(f"unpause {name}: container is not paused", place=self.id, remedy="look at its log")
+        container.state = ContainerState.RUNNING
+        done()
+
+    async def ensure_killed(self, name: str) -> None:
+        done = await self.reach("ensure_killed")
+        if name in self.machine.containers:
+            container = self._own_container(name)
+            if container.state is not ContainerState.CREATED:
+                container.state = ContainerState.EXITED
+        done()
+
+    async def remove_container(self, name: str) -> None:
+        done = await self.reach("remove_container")
+        if name in self.machine.containers:
+            self._own_container(name)
+            del self.machine.containers[name]
+        done()
+
+    async def commit(self, name: str, image: str, labels: Mapping[str, str]) -> None:
+        done = await self.reach("commit")
+        container = self._own_container(name)
+        self._refuse_foreign_image(image)
+        layers = (*container.image.layers, self._world.new_id("layer"))
+        made = {**container.labels, **labels, LAB_LABEL: self._lab}
+        self.machine.images[with_tag(image)] = MemoryImage(
+            self._world.new_id("sha256"), layers, made, container.environment, container.files
+        )
+        done()
+
+    async def image(self, name: str) -> ImageInfo | None:
+        await self.reach("image", changes=False)
+        found = self.machine.images.get(with_tag(name))
+        return ImageInfo(found.id, found.layers, found.labels) if found else None
+
+    async def remove_image(self, name: str) -> None:
+        done = await self.reach("remove_image")
+        self._refuse_foreign_image(name)
+        found = self.machine.images.get(with_tag(name))
+        if found is not None and not any(c.image is found for c in self.machine.containers.values()):
+            del self.machine.images[with_tag(name)]
+        done()
+
+    async def changed_paths(self, name: str) -> Sequence[str]:
+        await self.reach("changed_paths", changes=False)
+        return sorted(self._own_container(name).changes)
+
+    async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        done = await self.reach("ensure_volume")
+        volume = self.machine.volumes.setdefault(name, MemoryVolume({**labels, LAB_LABEL: self._lab}))
+        if not self._is_ours(volume.labels):
+            raise self._foreign(f"volume {name}")
+        done()
+
+    async def has_volume(self, name: str) -> bool:
+        await self.reach("has_volume", changes=False)
+        return name in await self._own_volumes()
+
+    async def remove_volume(self, name: str) -> None:
+        done = await self.reach("remove_volume")
+        if name in self.machine.volumes:
+            if not self._is_ours(self.machine.volumes[name].labels):
+                raise self._foreign(f"volume {name}")
+            if any(name in container.spec.volumes for container in self.machine.containers.values()):
+                raise HostRefused(f"volume {name} is in use", place=self.id, remedy="remove its container first")
+            del self.machine.volumes[name]
+        done()
+
+    async def volumes(self) -> Sequence[str]:
+        await self.reach("volumes", changes=False)
+        return await self._own_volumes()
+
+    async def _own_volumes(self) -> list[str]:
+        return [name for name, volume in self.machine.volumes.items() if self._is_ours(volume.labels)]
+
+    async def readiness(self, app: AppId, port: int, path: str) -> Readiness | None:
+        await self.reach("readiness", changes=False)
+        return self._world.answer(self.id, port) if path == "/ready" else None
+
+    async def call_app(self, container: str, port: int, path: str) -> None:
+        done = await self.reach("call_app", changes=False)
+        self._own_container(container)
+        if self._world.answer(self.id, port) is None:
+            raise HostUnreachable(f"the app at port {port} does not answer", place=self.id, remedy="see the app's log")
+        if path == "/missing":
+            raise HostRefused(f"the app answered 500 to {path}", place=self.id, remedy="see the app's log")
+        done()
+
+    async def open_link(self, target: MecHost) -> TransferLink:
+        done = await self.reach("open_link")
+        assert isinstance(target, MemoryHost)
+        await target.reach("open_link")
+        link = MemoryLink(self, target)
+        self._links.append(link)
+        done()
+        return link
+
+    async def sweep(self) -> Sequence[str]:
+        done = await self.reach("sweep")
+        removed = []
+        kinds = {"container": self.machine.containers, "image": self.machine.images, "volume": self.machine.volumes}
+        for kind, objects in kinds.items():
+            for name in [name for name, found in objects.items() if self._is_ours(found.labels)]:  # type: ignore[attr-defined]  # three kinds, all with labels
+                del objects[name]  # type: ignore[attr-defined]  # the same
+                removed.append(f"{kind} {name}")
+        done()
+        return removed
+
+    async def close(self) -> None:
+        for link in self._links:
+            await link.close()
+
+    def _is_ours(self, labels: Mapping[str, str]) -> bool:
+        return labels.get(LAB_LABEL) == self._lab
+
+    def _foreign(self, what: str) -> HostRefused:
+        return HostRefused(f"{what} there is not this lab's", place=self.id, remedy="rename or remove it")
+
+    def _own_container(self, name: str) -> MemoryContainer:
+        found = self.machine.containers.get(name)
+        if found is None:
+            raise HostRefused(f"there is no container {name}", place=self.id, remedy="see what removed it")
+        if not self._is_ours(found.labels):
+            raise self._foreign(f"container {name}")
+        return found
+
+    def _image(self, name: str) -> MemoryImage:
+        if with_tag(name) not in self.machine.images:
+            raise HostRefused(f"there is no image {name}", place=self.id, remedy="")
+        return self.machine.images[with_tag(name)]
+
+    def _refuse_foreign_image(self, name: str) -> None:
+        found = self.machine.images.get(with_tag(name))
+        if found is not None and not self._is_ours(found.labels):
+            raise self._foreign(f"image {name}")
+
+
+class MemoryLink:
+    """A TransferLink between two machines. `cut` ends it in the middle of what it does."""
+
+    def __init__(self, source: MemoryHost, target: MemoryHost) -> None:
+        self._source = source
+        self._target = target
+        self._cut = asyncio.Event()
+
+    async def send_image(self, image: str, original: str) -> Transferred:
+        done = await self._pass("send_image")
+        here, there = self._source.machine, self._target.machine
+        for name in (image, original):
+            if with_tag(name) not in here.images:
+                raise HostRefused(f"there is no image {name}", place=self._source.id, remedy="")
+        moved, base = here.images[with_tag(image)], here.images[with_tag(original)]
+        if moved.layers[: len(base.layers)] != base.layers:
+            raise HostRefused(f"image {image} was not made from {original}", place=self._source.id, remedy="")
+        missing = 0 if with_tag(original) in there.images else 10**6
+        there.images.setdefault(with_tag(original), base)
+        layers = base.layers
+        if len(moved.layers) > len(layers):
+            layers = (*layers, "+".join(moved.layers[len(base.layers) :]))
+        there.images[with_tag(image)] = replace(moved, id=f"{moved.id}'", layers=layers)
+        done()
+        return Transferred(missing + 1000, 0.01, {"save": 0.0, "merge": 0.0, "send": 0.01, "load": 0.01})
+
+    async def send_volume(self, volume: str, target_volume: str) -> Transferred:
+        done = await self._pass("send_volume")
+        here, there = self._source.machine, self._target.machine
+        for machine, name in ((here, volume), (there, target_volume)):
+            if name not in machine.volumes:
+                raise HostRefused(f"there is no volume {name}", place=machine.id, remedy="")
+            if machine.volumes[name].labels.get(LAB_LABEL) != self._source._lab:
+                raise HostRefused(f"volume {name} is not this lab's", place=machine.id, remedy="")
+        old, new = there.volumes[target_volume].files, here.volumes[volume].files
+        sent = sum(len(new[path][0]) for path in new if new[path] != old.get(path))
+        there.volumes[target_volume].files = dict(new)
+        done()
+        return Transferred(sent + 100, 0.001)
+
+    async def _pass(self, method: str) -> Callable[[], None]:
+        """Let the call through on both hosts, unless the link is or gets cut."""
+        lost: HostError = HostUnreachable("the link is closed", place=self._target.id, remedy="open a new one")
+        if self._cut.is_set():
+            raise lost
+        reaching = asyncio.ensure_future(self._source.reach(method))
+        cut = asyncio.ensure_future(self._cut.wait())
+        try:
+            await asyncio.wait([reaching, cut], return_when=asyncio.FIRST_COMPLETED)
+            if not reaching.done():
+                raise lost
+            done = await reaching
+            await self._target.reach(f"receive_{method.removeprefix('send_')}")
+            return done
+        except asyncio.CancelledError:
+            self._cut.set()
+            raise
+        finally:
+            for waiting in (reaching, cut):
+                waiting.cancel()
+            await asyncio.gather(reaching, cut, return_exceptions=True)
+
+    async def close(self) -> None:
+        self._cut.set()
+
+
+def with_tag(name: str) -> str:
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def _info(name: str, container: MemoryContainer) -> ContainerInfo:
+    return ContainerInfo(name, container.state, container.image.id, container.labels)

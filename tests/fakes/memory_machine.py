@@ -1,0 +1,84 @@
+"""What a MEC host in memory holds: containers, images, volumes, and the faults that its next calls meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pillion.core.model import Epoch, HostId, Readiness
+from pillion.hosts.base import ContainerSpec, ContainerState
+
+LAB_LABEL = "pillion.lab"
+Files = dict[str, tuple[bytes, int]]
+"""Path to content and mode."""
+
+
+class Fault(Enum):
+    """What the next call of a method does instead of working."""
+
+    UNREACHABLE = "no answer, and nothing was done"
+    ANSWER_LOST = "no answer, but it was done"
+    REFUSED = "the host says no"
+    HANG = "never answers"
+
+
+@dataclass
+class MemoryImage:
+    id: str
+    layers: tuple[str, ...]
+    labels: dict[str, str]
+    environment: dict[str, str]
+    files: Files
+
+
+@dataclass
+class MemoryContainer:
+    spec: ContainerSpec
+    image: MemoryImage
+    labels: dict[str, str]
+    state: ContainerState = ContainerState.CREATED
+    changes: dict[str, tuple[bytes, int] | None] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.image.environment, **self.spec.environment}
+
+    @property
+    def files(self) -> Files:
+        seen = {**self.image.files, **self.changes}
+        return {path: content for path, content in seen.items() if content is not None}
+
+
+@dataclass
+class MemoryVolume:
+    labels: dict[str, str]
+    files: Files = field(default_factory=dict)
+
+
+@dataclass
+class Machine:
+    """What one MEC host holds, whoever looks at it."""
+
+    id: HostId
+    containers: dict[str, MemoryContainer] = field(default_factory=dict)
+    images: dict[str, MemoryImage] = field(default_factory=dict)
+    volumes: dict[str, MemoryVolume] = field(default_factory=dict)
+    epoch: int = 0
+    is_reachable: bool = True
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    latency_s: dict[str, float] = field(default_factory=dict)
+
+
+AppBehaviour = Callable[[Machine, MemoryContainer], Readiness | None]
+
+
+def answer_from_volume(machine: Machine, container: MemoryContainer) -> Readiness | None:
+    """An app whose `seq` is the number in its first volume's file `seq`."""
+    environment = container.environment
+    if "PILLION_INSTANCE" not in environment:
+        return None
+    volume = next(iter(container.spec.volumes), None)
+    content, _ = machine.volumes[volume].files.get("seq", (b"0", 0)) if volume else (b"0", 0)
+    return Readiness(environment["PILLION_INSTANCE"], Epoch(int(environment["PILLION_EPOCH"])), int(content))

@@ -1,0 +1,396 @@
+"""What every MecHost promises, asked of the real one and of the one in memory alike.
+
+A test class derives from `HostContract` and gives a `bench`: two hosts, and hands to do what is not the engine's work
+(an app's writing, another user's containers, a broken wire).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import pytest
+
+from pillion.core.model import AppId, Epoch, Readiness
+from pillion.errors import HostError, HostRefused, StaleEpoch
+from pillion.hosts.base import ContainerSpec, ContainerState, MecHost, TransferLink
+
+APP = AppId("zones")
+PORT = 3000
+NAME = "zones.1"
+VOLUME = "zones.1.dv"
+COPY = "zones.2.dv"
+ANSWER_TIMEOUT_S = 20.0
+
+Tree = dict[str, tuple[str, str]]
+"""Path in a volume to its mode (octal) and its content, or `-> target`."""
+
+
+class Bench(Protocol):
+    original: str
+    """An image that both hosts have."""
+
+    @property
+    def source(self) -> MecHost: ...
+
+    @property
+    def target(self) -> MecHost: ...
+
+    async def engine(self, host: MecHost) -> MecHost:
+        """Another engine's hold on the same host."""
+
+    async def write(self, host: MecHost, volume: str, path: str, content: str, mode: str = "644") -> None: ...
+
+    async def symlink(self, host: MecHost, volume: str, path: str, target: str) -> None: ...
+
+    async def delete(self, host: MecHost, volume: str, path: str) -> None: ...
+
+    async def tree(self, host: MecHost, volume: str) -> Tree: ...
+
+    async def write_inside(self, host: MecHost, container: str, path: str, content: str | None) -> None:
+        """Write or delete a file of a running container's own filesystem."""
+
+    async def read_inside(self, host: MecHost, container: str, path: str) -> str | None: ...
+
+    async def settings(self, host: MecHost, image: str) -> tuple[object, object, dict[str, str]]:
+        """Command, environment and labels of an image."""
+
+    async def add_foreign(self, host: MecHost, name: str) -> None:
+        """Somebody else's container, volume and image of that name; the container runs."""
+
+    async def foreign(self, host: MecHost, name: str) -> list[str]:
+        """Which of them are still there, the container only if it runs."""
+
+    async def cut_while_sending(self, link: TransferLink, host: MecHost, volume: str, target_volume: str) -> None:
+        """Start to send a large volume and break the wire meanwhile; gives back what the call raises."""
+
+
+def spec(original: str, name: str = NAME, volume: str = VOLUME, port: int | None = PORT) -> ContainerSpec:
+    epoch = name.rpartition(".")[2]
+    return ContainerSpec(
+        name,
+        original,
+        port,
+        {volume: "/data"},
+        {"PILLION_INSTANCE": name, "PILLION_EPOCH": epoch},
+        {"pillion.app": APP, "pillion.epoch": epoch},
+    )
+
+
+async def answer(host: MecHost) -> Readiness:
+    """The app's answer, as soon as it serves."""
+    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        while (said := await host.readiness(APP, PORT, "/ready")) is None:  # noqa: ASYNC110  # the world has no event
+            await asyncio.sleep(0.02)
+        return said
+
+
+async def started(bench: Bench, host: MecHost, name: str = NAME, volume: str = VOLUME) -> None:
+    await host.ensure_volume(volume, {})
+    await host.ensure_container(spec(bench.original, name, volume))
+    await host.ensure_started(name)
+
+
+async def state(host: MecHost, name: str = NAME) -> ContainerState | None:
+    info = await host.container(name)
+    return None if info is None else info.state
+
+
+class HostContract:
+    async def test_every_call_may_be_repeated(self, bench: Bench) -> None:
+        host = bench.source
+        for _ in range(2):
+            await host.claim(Epoch(7))
+        for _ in range(2):
+            await host.ensure_volume(VOLUME, {"pillion.app": APP})
+        for _ in range(2):
+            await host.ensure_container(spec(bench.original))
+        assert await state(host) is ContainerState.CREATED
+        for _ in range(2):
+            await host.ensure_started(NAME)
+        assert await state(host) is ContainerState.RUNNING
+        for _ in range(2):
+            await host.ensure_unpaused(NAME)
+        for _ in range(2):
+            await host.ensure_paused(NAME)
+        assert await state(host) is ContainerState.PAUSED
+        for _ in range(2):
+            await host.ensure_unpaused(NAME)
+        assert await state(host) is ContainerState.RUNNING
+        for _ in range(2):
+            await host.commit(NAME, "pillion-test/zones:m1", {"pillion.migration": "m1"})
+        for _ in range(2):
+            await host.ensure_killed(NAME)
+        assert await state(host) is ContainerState.EXITED
+        for _ in range(2):
+            await host.remove_container(NAME)
+        assert await state(host) is None
+        await host.ensure_killed(NAME)
+        for _ in range(2):
+            await host.remove_volume(VOLUME)
+        for _ in range(2):
+            await host.remove_image("pillion-test/zones:m1")
+        assert await host.image("pillion-test/zones:m1") is None
+
+    async def test_starting_a_paused_container_lets_it_go_on(self, bench: Bench) -> None:
+        await started(bench, bench.source)
+        await bench.source.ensure_paused(NAME)
+        await bench.source.ensure_started(NAME)
+        assert await state(bench.source) is ContainerState.RUNNING
+
+    async def test_a_paused_container_can_be_killed_and_removed(self, bench: Bench) -> None:
+        await started(bench, bench.source)
+        await bench.source.ensure_paused(NAME)
+        await bench.source.ensure_killed(NAME)
+        assert await state(bench.source) is ContainerState.EXITED
+        await bench.source.ensure_started(NAME)
+        await bench.source.ensure_paused(NAME)
+        await bench.source.remove_container(NAME)
+        assert await state(bench.source) is None
+
+    async def test_what_is_not_there_or_does_not_run_is_refused(self, bench: Bench) -> None:
+        host = bench.source
+        for call in (host.ensure_started, host.ensure_paused, host.ensure_unpaused):
+            with pytest.raises(HostRefused) as refusal:
+                await call("nothing.1")
+            assert refusal.value.place == host.id
+        with pytest.raises(HostRefused):
+            await host.commit("nothing.1", "pillion-test/zones:m1", {})
+        with pytest.raises(HostRefused):
+            await host.ensure_container(spec("pillion-test/nothing:latest"))
+        await host.ensure_volume(VOLUME, {})
+        await host.ensure_container(spec(bench.original))
+        with pytest.raises(HostRefused):
+            await host.ensure_paused(NAME)
+
+    async def test_only_app_containers_are_listed_with_their_labels(self, bench: Bench) -> None:
+        await bench.source.ensure_volume(VOLUME, {})
+        await bench.source.ensure_container(spec(bench.original))
+        await bench.source.ensure_container(ContainerSpec("gateway-app", bench.original, None))
+        (listed,) = await bench.source.containers()
+        assert (listed.name, listed.state, listed.labels["pillion.app"]) == (NAME, ContainerState.CREATED, APP)
+        assert listed == await bench.source.container(NAME)
+        assert await bench.source.has_volume(VOLUME)
+        assert list(await bench.source.volumes()) == [VOLUME]
+
+    async def test_what_is_not_ours_stays_as_it_is(self, bench: Bench) -> None:
+        host = bench.source
+        await bench.add_foreign(host, "theirs")
+        before = await bench.foreign(host, "theirs")
+        assert before == ["container", "image", "volume"]
+        await host.ensure_volume(VOLUME, {})
+        refused = [
+            host.ensure_container(spec(bench.original, "theirs")),
+            host.ensure_started("theirs"),
+            host.ensure_paused("theirs"),
+            host.ensure_unpaused("theirs"),
+            host.ensure_killed("theirs"),
+            host.remove_container("theirs"),
+            host.commit("theirs", "pillion-test/zones:m1", {}),
+            host.ensure_volume("theirs", {}),
+            host.remove_volume("theirs"),
+            host.remove_image("theirs"),
+            host.remove_image(bench.original),
+        ]
+        for call in refused:
+            with pytest.raises(HostRefused, match="not this lab's"):
+                await call
+        assert await host.container("theirs") is None
+        assert not await host.has_volume("theirs")
+        assert "theirs" not in [info.name for info in await host.containers()]
+        await host.sweep()
+        assert await bench.foreign(host, "theirs") == before
+
+    async def test_a_taken_port_is_named(self, bench: Bench) -> None:
+        await started(bench, bench.source)
+        await bench.source.ensure_volume(COPY, {})
+        await bench.source.ensure_container(spec(bench.original, "zones.2", COPY))
+        with pytest.raises(HostRefused, match="port 3000 is taken") as refusal:
+            await bench.source.ensure_started("zones.2")
+        assert "3000" in refusal.value.remedy
+        await answer(bench.source)
+
+    async def test_a_newer_engine_takes_the_host_over(self, bench: Bench) -> None:
+        old, new = bench.source, await bench.engine(bench.source)
+        await old.claim(Epoch(4))
+        await old.ensure_volume(VOLUME, {})
+        link = await old.open_link(bench.target)
+        await new.claim(Epoch(5))
+        with pytest.raises(StaleEpoch):
+            await link.send_volume(VOLUME, COPY)
+        with pytest.raises(StaleEpoch):
+            await old.claim(Epoch(4))
+        for call in (old.ensure_volume("more", {}), old.remove_volume(VOLUME), old.sweep()):
+            with pytest.raises(StaleEpoch):
+                await call
+        assert await new.has_volume(VOLUME)
+        await new.remove_volume(VOLUME)
+
+    async def test_readiness_is_the_apps_own_word(self, bench: Bench) -> None:
+        host = bench.source
+        assert await host.readiness(APP, PORT, "/ready") is None
+        await started(bench, host)
+        await bench.write(host, VOLUME, "seq", "41")
+        assert await answer(host) == Readiness(NAME, Epoch(1), 41)
+        assert await host.readiness(APP, PORT, "/missing") is None
+        await host.ensure_paused(NAME)
+        assert await host.readiness(APP, PORT, "/ready") is None
+        await host.ensure_unpaused(NAME)
+        await answer(host)
+        await host.ensure_killed(NAME)
+        assert await host.readiness(APP, PORT, "/ready") is None
+
+    async def test_a_phase_hook_has_to_be_answered_with_200(self, bench: Bench) -> None:
+        await started(bench, bench.source)
+        await answer(bench.source)
+        await bench.source.call_app(NAME, PORT, "/hook?inMigration=1")
+        with pytest.raises(HostRefused, match="500"):
+            await bench.source.call_app(NAME, PORT, "/missing")
+        await bench.source.ensure_killed(NAME)
+        with pytest.raises(HostError):
+            await bench.source.call_app(NAME, PORT, "/hook")
+
+    async def test_changed_paths_are_the_containers_own(self, bench: Bench) -> None:
+        await started(bench, bench.source)
+        before = set(await bench.source.changed_paths(NAME))
+        await bench.write(bench.source, VOLUME, "in-the-volume", "x")
+        await bench.write_inside(bench.source, NAME, "/note", "x")
+        assert set(await bench.source.changed_paths(NAME)) - before == {"/note"}
+
+    async def test_an_image_keeps_its_settings_and_files_on_the_way(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        await started(bench, source)
+        await bench.write_inside(source, NAME, "/note", "first")
+        await bench.write_inside(source, NAME, "/etc/motd", None)
+        await source.commit(NAME, "pillion-test/zones:m1", {"pillion.migration": "m1"})
+        link = await source.open_link(target)
+        await link.send_image("pillion-test/zones:m1", bench.original)
+        command, environment, labels = await bench.settings(target, "pillion-test/zones:m1")
+        assert (command, environment, labels) == await bench.settings(source, "pillion-test/zones:m1")
+        assert command == (await bench.settings(source, bench.original))[0]
+        assert labels["kept"] == "yes"
+        assert labels["pillion.migration"] == "m1"
+        await started(bench, target, "zones.2", COPY)
+        await target.remove_container("zones.2")
+        await target.ensure_container(spec("pillion-test/zones:m1", "zones.2", COPY))
+        await target.ensure_started("zones.2")
+        assert (await answer(target)).instance == "zones.2"
+        assert await bench.read_inside(target, "zones.2", "/note") == "first"
+        assert await bench.read_inside(target, "zones.2", "/etc/motd") is None
+
+    async def test_twenty_migrations_back_and_forth_leave_one_layer_more(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        base = await source.image(bench.original)
+        assert base is not None
+        links = {source.id: await source.open_link(target), target.id: await target.open_link(source)}
+        await started(bench, source, "zones.0", "zones.0.dv")
+        for number in range(20):
+            name, following = f"zones.{number}", f"zones.{number + 1}"
+            image = f"pillion-test/zones:m{number}"
+            await bench.write_inside(source, name, f"/note-{number}", str(number))
+            await bench.write_inside(source, name, f"/note-{number - 2}", None)
+            await bench.write_inside(source, name, "/count", str(number))
+            await source.commit(name, image, {})
+            sent = await links[source.id].send_image(image, bench.original)
+            assert sent.sent_bytes < 200_000
+            arrived = await target.image(image)
+            assert arrived is not None
+            assert arrived.layers[: len(base.layers)] == base.layers
+            assert len(arrived.layers) == len(base.layers) + 1
+            await target.ensure_volume(f"{following}.dv", {})
+            await target.ensure_container(spec(image, following, f"{following}.dv"))
+            await source.remove_container(name)
+            await source.remove_volume(f"{name}.dv")
+            await source.remove_image(image)
+            await target.ensure_started(following)
+            assert await bench.read_inside(target, following, "/count") == str(number)
+            assert await bench.read_inside(target, following, f"/note-{number}") == str(number)
+            assert await bench.read_inside(target, following, f"/note-{number - 2}") is None
+            source, target = target, source
+
+    async def test_an_image_of_another_origin_is_refused(self, bench: Bench) -> None:
+        await bench.add_foreign(bench.source, "theirs")
+        link = await bench.source.open_link(bench.target)
+        with pytest.raises(HostRefused, match="not made from"):
+            await link.send_image("theirs", bench.original)
+        with pytest.raises(HostRefused, match="no image"):
+            await link.send_image("pillion-test/nothing", bench.original)
+
+    async def test_a_volume_is_equal_after_each_round(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        await source.ensure_volume(VOLUME, {})
+        await target.ensure_volume(COPY, {})
+        link = await source.open_link(target)
+
+        async def round_() -> int:
+            sent = await link.send_volume(VOLUME, COPY)
+            assert await bench.tree(target, COPY) == await bench.tree(source, VOLUME)
+            return sent.sent_bytes
+
+        await bench.write(target, COPY, "stale", "left over from before")
+        await round_()
+        await bench.write(source, VOLUME, "counter", "1")
+        await bench.write(source, VOLUME, "logs/run", "started\n", "600")
+        await bench.write(source, VOLUME, "large", "x" * 300_000)
+        await bench.symlink(source, VOLUME, "latest", "logs/run")
+        assert await round_() > 300_000
+        await bench.write(source, VOLUME, "counter", "2")  # as long as before, and just after it was read
+        await round_()
+        await bench.write(source, VOLUME, "counter", "3", "640")
+        await bench.delete(source, VOLUME, "logs/run")
+        await bench.delete(source, VOLUME, "latest")
+        await round_()
+        await bench.delete(source, VOLUME, "large")
+        await bench.write(source, VOLUME, "large/now-a-folder", "y")
+        await round_()
+        await round_()
+
+    async def test_a_volume_that_is_missing_or_not_ours_is_refused(self, bench: Bench) -> None:
+        await bench.source.ensure_volume(VOLUME, {})
+        await bench.add_foreign(bench.target, "theirs")
+        link = await bench.source.open_link(bench.target)
+        with pytest.raises(HostRefused) as missing:
+            await link.send_volume(VOLUME, COPY)
+        assert missing.value.place == bench.target.id
+        with pytest.raises(HostRefused, match="not this lab's"):
+            await link.send_volume(VOLUME, "theirs")
+        await bench.target.ensure_volume(COPY, {})
+        await link.send_volume(VOLUME, COPY)
+
+    async def test_a_cut_link_leaves_the_targets_volume_as_it_was(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        await source.ensure_volume(VOLUME, {})
+        await target.ensure_volume(COPY, {})
+        await bench.write(source, VOLUME, "counter", "1")
+        link = await source.open_link(target)
+        await link.send_volume(VOLUME, COPY)
+        before = await bench.tree(target, COPY)
+        await bench.write(source, VOLUME, "counter", "2")
+        with pytest.raises(HostError):
+            await bench.cut_while_sending(link, source, VOLUME, COPY)
+        assert await bench.tree(target, COPY) == before
+        again = await source.open_link(target)
+        await again.send_volume(VOLUME, COPY)
+        assert await bench.tree(target, COPY) == await bench.tree(source, VOLUME)
+
+    async def test_a_closed_link_sends_no_more(self, bench: Bench) -> None:
+        await bench.source.ensure_volume(VOLUME, {})
+        await bench.target.ensure_volume(COPY, {})
+        link = await bench.source.open_link(bench.target)
+        for _ in range(2):
+            await link.close()
+        with pytest.raises(HostError):
+            await link.send_volume(VOLUME, COPY)
+
+    async def test_a_sweep_leaves_nothing_of_the_lab(self, bench: Bench) -> None:
+        host = bench.source
+        await host.claim(Epoch(3))
+        await started(bench, host)
+        await host.commit(NAME, "pillion-test/zones:m1", {})
+        removed = await host.sweep()
+        assert {f"container {NAME}", f"volume {VOLUME}", "image pillion-test/zones:m1"} <= set(removed)
+        assert not await host.containers()
+        assert not await host.volumes()
+        assert await host.image("pillion-test/zones:m1") is None
+        assert await host.image(bench.original) is not None
+        assert not await host.sweep()
