@@ -26,6 +26,7 @@ PREFIX=$2
 PACKAGE=$(cd "$3" && pwd)
 # The classic builder is on every engine; BuildKit is a plugin of its own and absent from several distributions.
 export DOCKER_BUILDKIT=0
+BUILT=
 SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/pillion-images.XXXXXX")
 trap 'rm -rf --one-file-system "$SCRATCH"' EXIT
 
@@ -86,6 +87,7 @@ build() {
         cat "$SCRATCH/log" >&2
         fail 5 "building $image failed; the whole output is above"
     }
+    BUILT=yes
     say "$image ready ($((SECONDS - from)) s)"
 }
 
@@ -107,3 +109,5 @@ build user-plane "$BASE" "$CONTEXT/compose/user-plane"
 tools_context
 build tools "$PREFIX/python:latest" "$SCRATCH/tools"
 build a2 "$PREFIX/python:latest" "$CONTEXT/apps/a2"
+# What was replaced, ours alone; what a container still runs from stays.
+if [ -n "$BUILT" ]; then docker image prune --force --filter label=pillion.image >/dev/null; fi

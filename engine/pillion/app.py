@@ -68,6 +68,7 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
                 for ue in sorted({app.ue for app in started.apps} if follow else set[UeId]())
             ]
             try:
+                await driver.until(lambda fleet: fleet.next_epoch > started.epoch)
                 yield driver
             finally:
                 for task in following:

@@ -15,6 +15,9 @@ from pillion.core.model import AppId, HostId
 from pillion.errors import UserPlaneError
 
 _ANSWER_S = 2.0
+_TAKEN_OUT = 0x3B
+"""The bits of srv_admin_state that keep a server from traffic: maintenance and drain. Bit 0x04 does not: it only says
+that the configuration named the server `disabled`, and stays set when it has been enabled since."""
 
 
 class Steering(Protocol):
@@ -51,9 +54,9 @@ class HaproxySteering:
         found: dict[HostId, bool] = {}
         for line in answer.splitlines():
             fields = line.split()
-            # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state …; an admin state of 0 is enabled.
+            # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state …
             if len(fields) > 6 and fields[1] == app:
-                found[HostId(fields[3])] = fields[6] == "0"
+                found[HostId(fields[3])] = not int(fields[6]) & _TAKEN_OUT
         if not found:
             raise UserPlaneError(
                 f"HAProxy knows no app {app}",

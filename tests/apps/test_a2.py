@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
@@ -238,14 +239,18 @@ async def test_a_location_api_that_is_not_there_is_outlived(tmp_path: Path) -> N
 async def test_polls_go_out_at_planned_instants_one_at_a_time(tmp_path: Path, api: LocationApi) -> None:
     a2 = A2Process(tmp_path, api.url)
     await a2.start(A2_POLL_S="0.1")
-    await api.polled(11)
-    api.delay_s = 0.25  # three intervals: two instants are skipped, the rest keeps its place
-    await api.polled(14)
+    api.delay_s = 0.03  # a client that waits 100 ms after each answer would drift by this much at each poll
+    await api.polled(25)
+    api.delay_s = 0.25  # longer than two intervals: those instants are skipped, and the next keeps its place
+    await api.polled(30)
     await a2.stop()
     assert {(agent, address) for _, agent, address in api.asked} == {("a2/a2.7", UE)}
     instants = [at for at, _, _ in api.asked]
-    assert instants[10] - instants[0] == pytest.approx(1.0, abs=0.06)
-    assert {round(later - earlier, 1) for earlier, later in pairwise(instants[11:])} == {0.3}
+    assert all(later - earlier >= 0.25 for earlier, later in pairwise(instants[26:]))
+    # A busy machine makes some of them late, not most: all fall on one grid of 100 ms.
+    off_grid_s = min(median(abs((at - origin + 0.05) % 0.1 - 0.05) for at in instants) for origin in instants)
+    assert off_grid_s < 0.012
+    assert instants[24] - instants[0] == pytest.approx(2.4, abs=0.3)
 
 
 async def test_a_restart_goes_on_where_it_was_and_does_not_count_the_zone_again(a2: A2Process) -> None:
@@ -383,22 +388,23 @@ async def test_no_kill_at_any_moment_loses_an_acknowledged_counter(tmp_path: Pat
         return web.json_response({"userList": {"user": [{"address": UE, "zoneId": served[-1]}]}})
 
     api.answer = next_zone  # never the same zone twice: the counter may not pass the number of zones served
-    for _ in range(20):
+    for turn in range(20):
         await a2.start(A2_POLL_S="0.01")
         ready = await a2.get("/ready")
         assert ready["seq"] >= acknowledged["seq"]
-        # The kill may fall into the start, into a write, or into a change of phase.
-        kill_at = time.monotonic() + chance.choice([chance.uniform(0.0, 0.1), chance.uniform(0.4, 1.0)])
-        while time.monotonic() < kill_at:
+        # The kill falls into the start, or somewhere into the writes of zones and changes of phase.
+        until = acknowledged["counter"] + (chance.randint(1, 8) if turn % 2 else 0)
+        kill_at = time.monotonic() + chance.uniform(0.0, 0.03 if turn % 2 else 0.3)
+        while time.monotonic() < kill_at or acknowledged["counter"] < until:
             answer = await a2.get()
-            for name in acknowledged:
-                assert answer[name] >= acknowledged[name]
+            for name, before in acknowledged.items():
+                assert answer[name] >= before
                 acknowledged[name] = answer[name]
             if chance.random() < 0.05:
                 await a2.get(chance.choice(["/changePhase?inMigration=1", "/changePhase"]))
         await a2.stop(signal.SIGKILL)
         assert acknowledged["counter"] <= len(served)
-    assert acknowledged["counter"] > 20
+    assert acknowledged["counter"] >= 10
 
 
 async def test_sigterm_ends_it_at_once_with_the_state_on_disk(a2: A2Process, api: LocationApi) -> None:

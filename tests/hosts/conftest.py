@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,9 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Machine]
     try:
         mec_hosts.prepare()
         started = mec_hosts.start({"mec1": "11", "mec2": "12"}, folder)
-        asyncio.run(_load(started))
+        # In a thread of its own: pytest-asyncio would lose its loop to `asyncio.run` in this one.
+        with ThreadPoolExecutor() as beside:
+            beside.submit(asyncio.run, _load(started)).result()
         yield started
     finally:
         mec_hosts.remove()

@@ -6,6 +6,7 @@ here against the invariants:
 
 - before relocation nothing stops the source from serving, and every step can be taken back;
 - the target is proven before any traffic goes to it, and that proof is the point of no return;
+- the target starts from the fenced source's last bytes, so that no acknowledged update is lost;
 - the source is killed only after the switch, and removed only in the clean-up;
 - bulk work (images, volumes' first copies) lies outside the downtime.
 """
@@ -239,7 +240,8 @@ class Strategy:
         return plan
 
 
-_STOPS_THE_SOURCE = FenceSource | KillSource | RemoveInstance
+_STOPS_THE_SOURCE = FenceSource | KillSource
+_REMOVES = RemoveInstance | RemoveImage
 _BULK = CommitImage | TransferImage | CreateContainer | CreateVolume | OpenLink | TellApp
 
 
@@ -250,25 +252,38 @@ def check(plan: Plan) -> None:
     if len(proofs) != 1:
         raise PlanError(f"a plan proves its target exactly once, this one {len(proofs)} times")
     proof = proofs[0]
+    downtime = plan.of(Group.RELOCATION)
+    fences = _ids(downtime, FenceSource)
+    last_bytes = _ids(downtime, TransferVolume)
+    starts = _ids(downtime, StartTarget)
     for step in plan.steps:
-        proven = proof.id in ancestors(plan, step) or step.group is Group.CLEAN_UP
+        before = ancestors(plan, step)
+        proven = proof.id in before or step.group is Group.CLEAN_UP
         work = step.work
+        if isinstance(work, _REMOVES) and step.group is not Group.CLEAN_UP:
+            raise _broken(step, "what the source has is removed only in the clean-up")
         if step.group is Group.PRE_RELOCATION and isinstance(work, _STOPS_THE_SOURCE | SwitchTraffic | ProveTarget):
             raise _broken(step, "the source serves throughout pre-relocation")
-        if (
-            step.group is Group.RELOCATION
-            and isinstance(work, _BULK)
-            and any(isinstance(other.work, FenceSource) for other in plan.steps)
-        ):
+        if step.group is Group.RELOCATION and isinstance(work, _BULK) and fences:
             raise _broken(step, "nothing in the downtime that could be done before or after")
         if isinstance(work, SwitchTraffic | KillSource) and not proven:
             raise _broken(step, "no traffic is steered and no source killed before the target is proven")
-        if isinstance(work, KillSource) and not any(
-            isinstance(plan.step(before).work, SwitchTraffic) for before in ancestors(plan, step)
-        ):
+        if isinstance(work, KillSource) and not any(isinstance(plan.step(id_).work, SwitchTraffic) for id_ in before):
             raise _broken(step, "the source is killed only after the switch")
-        if isinstance(work, TransferVolume | StartTarget | FenceSource) and proven:
-            raise _broken(step, "state moves and the target starts before it is proven")
+        if isinstance(work, KillSource) and not fences & before:
+            raise _broken(step, "a source that is killed was fenced before")
+        if step.id in last_bytes and not (fences and fences <= before):
+            raise _broken(step, "the last bytes are read behind the fence")
+        if step.id in starts and not fences | last_bytes <= before:
+            raise _broken(step, "the target starts from the fenced source's last bytes")
+        if step is proof and not starts <= before:
+            raise _broken(step, "a target is proven after its start")
+        if isinstance(work, TransferVolume | StartTarget | FenceSource | ProveTarget) and proven:
+            raise _broken(step, "state moves and the target starts and is proven before the point of no return")
+
+
+def _ids(steps: Iterable[Step], kind: type[Work]) -> frozenset[StepId]:
+    return frozenset(step.id for step in steps if isinstance(step.work, kind))
 
 
 def ancestors(plan: Plan, step: Step) -> frozenset[StepId]:

@@ -92,6 +92,7 @@ def _serving(position: Position, layout: Layout) -> Poa | None:
         (_PREFERENCE.index(poa.connection_type), distance_m, poa.id)
         for poa in layout.values()
         if poa.connection_type in _PREFERENCE
+        and poa.radius_m > 0
         and (distance_m := math.hypot(*_offset_m(position, poa.position))) <= poa.radius_m
     ]
     return layout[min(reached)[2]] if reached else None

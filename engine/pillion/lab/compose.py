@@ -87,7 +87,7 @@ def compose_model(lab: LabSettings, state: LabState, *, privileged: bool) -> dic
 
 
 def _at(address: object) -> dict[str, Any]:
-    return {"networks": {"lab": {"ipv4_address": str(address)}}, "init": False}
+    return {"networks": {"lab": {"ipv4_address": str(address)}}}
 
 
 def _mec_host(state: LabState, name: HostId, *, privileged: bool) -> dict[str, Any]:

@@ -19,22 +19,20 @@ from pillion.core.plan import (
 
 
 def _deploy(situation: Situation) -> Plan:
-    target = situation.target
+    app, target = situation.app, situation.target
     volume, create, start, prove, switch = map(StepId, ("create-volume", "create", "start", "prove", "switch"))
+    pre, move = Group.PRE_RELOCATION, Group.RELOCATION
+    volumes = (Step(volume, pre, Place.TARGET, CreateVolume(target)),) if app.volume else ()
     return Plan(
         "deploy",
         (
-            Step(volume, Group.PRE_RELOCATION, Place.TARGET, CreateVolume(target)),
+            *volumes,
             Step(
-                create,
-                Group.PRE_RELOCATION,
-                Place.TARGET,
-                CreateContainer(target, situation.app.image),
-                frozenset({volume}),
+                create, pre, Place.TARGET, CreateContainer(target, app.image), frozenset(step.id for step in volumes)
             ),
-            Step(start, Group.RELOCATION, Place.TARGET, StartTarget(target)),
-            Step(prove, Group.RELOCATION, Place.TARGET, ProveTarget(target), frozenset({start})),
-            Step(switch, Group.RELOCATION, Place.TARGET, SwitchTraffic(target), frozenset({prove})),
+            Step(start, move, Place.TARGET, StartTarget(target)),
+            Step(prove, move, Place.TARGET, ProveTarget(target), frozenset({start})),
+            Step(switch, move, Place.TARGET, SwitchTraffic(target), frozenset({prove})),
         ),
     )
 

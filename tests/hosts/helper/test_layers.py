@@ -65,7 +65,9 @@ def layer(before: Disk, after: Disk, replaced: set[str], out: Path) -> None:
         inodes: dict[int, str] = {}
         for path, entry in sorted(after.tree.items()):
             kind, content = entry
-            is_new = path not in before.tree or before.tree[path] != entry or kind == "folder" or id(entry) in inodes
+            is_hidden = path in replaced or any(path.startswith(folder + "/") for folder in replaced)
+            is_changed = path not in before.tree or before.tree[path] != entry
+            is_new = is_hidden or is_changed or kind == "folder" or id(entry) in inodes
             if not is_new:
                 continue
             member = tarfile.TarInfo(path)

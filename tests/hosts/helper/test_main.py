@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,24 +57,36 @@ class Program:
         return code
 
 
+Start = Callable[[int], Program]
+
+
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    path = tmp_path / "helper.pyz"
-    path.write_bytes(helper_archive())
-    return path
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a helper of the engine with that epoch, in `lab`."""
+    archive = tmp_path / "helper.pyz"
+    archive.write_bytes(helper_archive())
+    started: list[Program] = []
+
+    def start(epoch: int) -> Program:
+        started.append(Program(archive, tmp_path / "lab", epoch))
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.end()
 
 
-def test_a_helper_of_an_older_engine_is_told_and_refused(tmp_path: Path, archive: Path) -> None:
+def test_a_helper_of_an_older_engine_is_told_and_refused(tmp_path: Path, start: Start) -> None:
     folder = tmp_path / "lab"
-    old = Program(archive, folder, 4)
+    old = start(4)
     assert old.read() == {"ready": True}
-    new = Program(archive, folder, 5)
+    new = start(5)
     assert new.read() == {"ready": True}
     assert old.read() == {"stale": 5}
     refused = old.ask(do="listen", link="l", address="127.0.0.1")
     assert refused["error"] == "stale"
     assert new.ask(do="listen", link="l", address="127.0.0.1")["id"] == 1
-    late = Program(archive, folder, 3)
+    late = start(3)
     assert late.read() == {"stale": 5}
     assert late.process.wait(10) == 3
     assert old.ask(do="claim", epoch=6) == {"id": 1, "ok": {}}
@@ -83,14 +96,14 @@ def test_a_helper_of_an_older_engine_is_told_and_refused(tmp_path: Path, archive
     assert sorted(path.name for path in folder.iterdir()) == ["epoch"]
 
 
-def test_a_helper_tidies_up_after_one_that_was_killed(tmp_path: Path, archive: Path) -> None:
+def test_a_helper_tidies_up_after_one_that_was_killed(tmp_path: Path, start: Start) -> None:
     folder = tmp_path / "lab"
-    killed = Program(archive, folder, 1)
+    killed = start(1)
     killed.read()
     killed.process.kill()
     killed.end()
     assert [path.name for path in folder.glob("tmp-*")] == [f"tmp-{killed.process.pid}"]
-    following = Program(archive, folder, 1)
+    following = start(1)
     following.read()
     assert [path.name for path in folder.glob("tmp-*")] == [f"tmp-{following.process.pid}"]
     assert following.end() == 0

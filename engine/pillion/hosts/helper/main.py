@@ -121,8 +121,13 @@ class Helper:
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if command == "claim":
-            self._epochs.claim(arguments["epoch"])
-            self._epoch = arguments["epoch"]
+            # Ours first: the watcher must not take our own claim for another engine's.
+            before, self._epoch = self._epoch, arguments["epoch"]
+            try:
+                self._epochs.claim(self._epoch)
+            except StaleEpoch:
+                self._epoch = before
+                raise
             return {}
         if command == "facts":
             return self._facts()

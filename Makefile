@@ -1,0 +1,46 @@
+# The commands of the house. `make demo` and `make test` set up all they need and say what they install.
+
+LAB ?= lab.pillion.yml
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test check images lint clean
+
+help:
+	@echo "make demo    a vehicle drives, its service follows it, and what the UE saw of it is reported (6 to 15 minutes)"
+	@echo "make test    every capability once, on real parts (under 25 minutes)"
+	@echo "make check   the fast part: lint, types, imports, unit tests (under 3 minutes, needs no Docker)"
+	@echo "make setup   install and start what is missing: Docker, Compose, Python packages"
+	@echo "make images  build the lab's container images"
+
+setup: $(VENV)/ready
+	@scripts/setup.sh
+
+$(VENV)/ready: requirements.lock pyproject.toml scripts/setup.sh
+	@scripts/setup.sh
+	@echo "setup: Python packages from requirements.lock into $(VENV)"
+	@python3 -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: setup
+	@status=0; $(BIN)/pillion demo -t $(LAB) || status=$$?; scripts/setup.sh --stop; exit $$status
+
+images: setup
+	@compose/images.sh . pillion engine/pillion
+
+lint: $(VENV)/ready
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint
+	@$(BIN)/python -m pytest -q -m "not lab"
+
+test: setup lint images
+	@status=0; $(BIN)/python -m pytest -m "" --durations=15 || status=$$?; scripts/setup.sh --stop; exit $$status
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
