@@ -1,12 +1,13 @@
 """The command line: options in, one call each, errors out as one line and an exit code. No logic.
 
 Data goes to standard output, progress and logs to standard error. Each option can also be given as a variable:
-`PILLION_MIGRATE_STRATEGY=M2` for `pillion migrate --strategy`.
+`PILLION_MIGRATE_STRATEGY=M2` for `pillion migrate --strategy`, and for every command `PILLION_LAB` and `PILLION_FORMAT`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 import sys
@@ -22,7 +23,12 @@ from pillion.errors import EngineError
 from pillion.lab.state import LabState
 
 _FORMAT = click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for programs."
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    envvar="PILLION_FORMAT",
+    help="For people, or for programs.",
 )
 _LAB = click.option(
     "-t",
@@ -30,6 +36,7 @@ _LAB = click.option(
     "lab_file",
     type=click.Path(path_type=Path),
     default=None,
+    envvar="PILLION_LAB",
     help="Lab file; found by itself where there is just one *.pillion.yml.",
 )
 
@@ -90,8 +97,12 @@ def cli(verbose: bool) -> None:
 
 @cli.command()
 @_LAB
-def validate(lab_file: Path | None) -> None:
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of lab files instead, for editors.")
+def validate(lab_file: Path | None, schema: bool) -> None:
     """Check a lab file."""
+    if schema:
+        click.echo(json.dumps(LabSettings.model_json_schema(), indent=2))
+        return
     path = config.find(lab_file)
     lab = config.load(path)
     click.echo(f"{path}: lab {lab.lab} with {len(lab.hosts)} MEC hosts and {len(lab.apps)} apps is valid")
@@ -163,26 +174,26 @@ def events(lab_file: Path | None, form: str, initial_state: bool, follow: bool) 
 @_LAB
 @_FORMAT
 @click.argument("app")
-@click.option("--to", "target", required=True, help="MEC host to move to.")
+@click.option("--to", required=True, help="MEC host to move to.")
 @click.option("--strategy", default=None, help="How; the lab file's by default.")
-def plan(lab_file: Path | None, form: str, app: str, target: str, strategy: str | None) -> None:
+def plan(lab_file: Path | None, form: str, app: str, to: str, strategy: str | None) -> None:
     """Show the plan of a migration without carrying it out."""
     from pillion import commands
 
-    commands.show_plan(*_load(lab_file), app, target, strategy, form)
+    commands.show_plan(*_load(lab_file), app, to, strategy, form)
 
 
 @cli.command()
 @_LAB
 @_FORMAT
 @click.argument("app")
-@click.option("--to", "target", required=True, help="MEC host to move to.")
+@click.option("--to", required=True, help="MEC host to move to.")
 @click.option("--strategy", default=None, help="How; the lab file's by default.")
-def migrate(lab_file: Path | None, form: str, app: str, target: str, strategy: str | None) -> None:
+def migrate(lab_file: Path | None, form: str, app: str, to: str, strategy: str | None) -> None:
     """Move an app by hand: through the running engine, or, where none runs, by itself."""
     from pillion import commands
 
-    _run(commands.migrate(*_load(lab_file), app, target, strategy, form))
+    _run(commands.migrate(*_load(lab_file), app, to, strategy, form))
 
 
 @cli.command()
@@ -259,11 +270,11 @@ def replay(lab_file: Path | None, form: str, file: Path) -> None:
 @cli.command()
 @_LAB
 @click.option("--ue", default="10.100.0.2", help="The vehicle that drives.")
-@click.option("--lap", "lap_s", type=float, default=230.0, help="Simulated seconds to drive.")
+@click.option("--lap", type=float, default=230.0, help="Simulated seconds to drive.")
 @click.option("--keep", is_flag=True, help="Leave the lab running.")
 @_FORMAT
-def demo(lab_file: Path | None, ue: str, lap_s: float, keep: bool, form: str) -> None:
+def demo(lab_file: Path | None, ue: str, lap: float, keep: bool, form: str) -> None:
     """The main job: make the lab, let a vehicle drive, report each migration, remove the lab."""
     from pillion.experiments import drive
 
-    _run(_until_told(lambda stop: drive.demo(config.find(lab_file), ue, lap_s, keep, form, stop)))
+    _run(_until_told(lambda stop: drive.demo(config.find(lab_file), ue, lap, keep, form, stop)))

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import YAMLError
 
 from pillion.core.model import App, AppId, HostId, PoaId, UeId, Volume, ZoneId
 from pillion.core.placement import Placement, Policy
@@ -143,6 +143,12 @@ class LabSettings(_Settings):
                     f"apps.{name}.port: {app.port} is {ports[app.port]}'s already; hosts publish each once"
                 )
             ports[app.port] = name
+        published: dict[int, str] = {}
+        for name, app in self.apps.items():
+            if app.publish in published:
+                raise ValueError(f"apps.{name}.publish: {app.publish} is {published[app.publish]}'s already")
+            if app.publish:
+                published[app.publish] = name
         return self
 
     def _host_references(self) -> Iterator[tuple[str, str]]:
@@ -248,7 +254,7 @@ def load(path: Path) -> LabSettings:
         document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", place=str(path)) from error
-    except (MarkedYAMLError, UnicodeDecodeError, ValueError) as error:
+    except (YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(f"not YAML: {getattr(error, 'problem', error)}", place=place) from error
@@ -271,7 +277,7 @@ def _first_problem(path: Path, document: Any, error: ValidationError) -> ConfigE
         known = sorted(_known_keys(first["loc"]))
         close = difflib.get_close_matches(keys[-1], known, 1)
         remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-    elif first["type"] == "value_error" and ": " in problem:
+    elif first["type"] == "value_error" and not keys:  # a rule across the whole file names its key itself
         keys, problem = problem.split(": ", 1)[0].split("."), problem.split(": ", 1)[1]
     elif first["type"] != "missing":
         remedy = f"found {first['input']!r}"

@@ -39,7 +39,8 @@ class EngineError(Exception):
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
         what_now = f" ({self.remedy})" if self.remedy else ""
-        return f"{where}{self.problem}{what_now}"
+        # One line, also where the problem is another program's answer of several.
+        return " ".join(f"{where}{self.problem}{what_now}".split())
 
 
 class ConfigError(EngineError):

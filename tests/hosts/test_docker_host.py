@@ -51,6 +51,27 @@ async def ready_to_send(bench: DockerBench) -> TransferLink:
     return await bench.source.open_link(bench.target)
 
 
+async def test_the_calls_inside_the_downtime_are_one_request_each(
+    bench: DockerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = bench.source
+    await started(bench, host)
+    assert host._api._docker is not None
+    session, requests = host._api._docker.session, []
+    request = session._request
+
+    async def counted(method: str, url: object, **options: object) -> object:
+        requests.append(f"{method} {str(url).rpartition('/')[2]}")
+        return await request(method, url, **options)  # type: ignore[arg-type]  # passed on as it came
+
+    monkeypatch.setattr(session, "_request", counted)
+    await host.ensure_paused(NAME)
+    await host.ensure_unpaused(NAME)
+    await host.ensure_killed(NAME)
+    await host.ensure_started(NAME)
+    assert requests == ["POST pause", "POST unpause", "POST kill", "POST start"]
+
+
 async def test_facts_tell_the_engine_and_the_free_space(bench: DockerBench) -> None:
     facts = await bench.source.facts()
     assert facts.storage_driver == "overlay2"

@@ -22,7 +22,9 @@ from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_
 
 from pillion import config
 from pillion.config import LabSettings
+from pillion.core.events import MigrationCompleted
 from pillion.core.measures import ProbeSummary, Sample, summarise
+from pillion.core.model import App
 from pillion.core.reports import MigrationReport, migration_reports
 from pillion.errors import MachineError, MecError, MigrationError
 from pillion.experiments.report import Check, DriveReport, print_drive
@@ -73,7 +75,7 @@ async def drive(
         async with _probe(lab, state, app.port) as samples_of:
             log.info("the vehicle %s drives for %g s at speed %g", ue, lap_s, lab.sandbox.speed)
             await _control(lab, "POST", "/drive", {"running": True})
-            await _watch(lab, state, max(written, default=0), lap_s, stop)
+            answering = await _watch(lab, state, app, max(written, default=0), lap_s, stop)
             await _until(_ENDS_S, "no migration is under way", lambda: _at_rest(state))
             await _control(lab, "POST", "/drive", {"running": False})
             await asyncio.sleep(1.0)  # the app's last request of the drive has been answered well before
@@ -83,16 +85,29 @@ async def drive(
     records = await asyncio.to_thread(_since, state, max(written, default=0))
     reports = [report for report in migration_reports((r.now_s, r.fact) for r in records) if report.started.source]
     summary = summarise(samples)
-    return DriveReport(reports, records, summary, _checks(reports, summary, served["counter"], truth), samples)
+    return DriveReport(
+        reports, records, summary, _checks(reports, summary, served["counter"], truth, answering), samples
+    )
 
 
-def _checks(reports: list[MigrationReport], summary: ProbeSummary, counter: int, truth: dict[str, Any]) -> list[Check]:
+def _checks(
+    reports: list[MigrationReport],
+    summary: ProbeSummary,
+    counter: int,
+    truth: dict[str, Any],
+    answering: list[list[str]],
+) -> list[Check]:
     done = sum(report.status == "completed" for report in reports)
     true_changes = zone_changes_at_request_times(truth)
     return [
         Check("at least two migrations were performed", done >= 2, str(done)),
         Check("no request of the UE failed", summary.failed == 0, f"{summary.failed} of {summary.sent}"),
         Check("after the target's first answer none came from the source", summary.stale == 0, str(summary.stale)),
+        Check(
+            "asked directly, one host answers after each migration",
+            all(len(hosts) == 1 for hosts in answering) and len(answering) >= done,
+            "; ".join(", ".join(hosts) or "none" for hosts in answering),
+        ),
         Check("each migration was seen by the UE", len(summary.switchovers) == done, str(len(summary.switchovers))),
         Check("the counter never went back", summary.counter_went_back == 0, str(summary.counter_went_back)),
         Check(
@@ -172,8 +187,11 @@ async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> i
     return process.returncode or 0
 
 
-async def _watch(lab: LabSettings, state: LabState, written: int, lap_s: float, stop: asyncio.Event) -> None:
-    """Show what happens until the lap is driven."""
+async def _watch(
+    lab: LabSettings, state: LabState, app: App, written: int, lap_s: float, stop: asyncio.Event
+) -> list[list[str]]:
+    """Show what happens until the lap is driven; after each migration, which hosts' own ports answered."""
+    answering: list[list[str]] = []
     told_s = 0.0
     while not stop.is_set():
         progress = await _control(lab, "GET", "/drive")
@@ -181,14 +199,26 @@ async def _watch(lab: LabSettings, state: LabState, written: int, lap_s: float, 
             written = record.seq
             if record.role == "decision" or record.kind == "HandoverCompleted":
                 log.info("%6.1f s  %s", progress["simulated_s"], record.line().partition(" ")[2])
+            if isinstance(record.fact, MigrationCompleted) and record.fact.migration.startswith(f"{app.id}-"):
+                hosts = lab.hosts.items()
+                answering.append([name for name, host in hosts if await _answers(str(host.address), app.port)])
         if progress["simulated_s"] >= lap_s:
-            return
+            return answering
         if progress["simulated_s"] - told_s >= _STATUS_S * lab.sandbox.speed:
             told_s = progress["simulated_s"]
             log.info("%6.1f s of %g s driven", told_s, lap_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _LOOK_S)
     raise MachineError("interrupted", place="the drive", remedy="run it again")
+
+
+async def _answers(address: str, port: int) -> bool:
+    """Whether an app answers on a host's own port, past the user plane."""
+    try:
+        await _json("GET", f"http://{address}:{port}/", limit_s=0.5)
+    except MecError:
+        return False
+    return True
 
 
 def _since(state: LabState, written: int) -> list[Record]:
@@ -229,11 +259,11 @@ async def _control_app(lab: LabSettings, port: int) -> Any:
     return await _json("GET", f"http://{lab.user_plane_address}:{port}/")
 
 
-async def _json(method: str, url: str, body: object = None) -> Any:
+async def _json(method: str, url: str, body: object = None, limit_s: float = 30.0) -> Any:
     data = None if body is None else orjson.dumps(body)
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit_s)) as session,
             session.request(method, url, data=data) as answer,
         ):
             answer.raise_for_status()

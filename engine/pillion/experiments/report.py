@@ -89,7 +89,8 @@ def print_drive(report: DriveReport, checks: Sequence[Check], form: str) -> None
     probe = report.probe
     click.echo(
         f"The UE sent {probe.sent} requests: {probe.answered} answered, {probe.failed} failed, {probe.held} held "
-        f"(the longest {probe.longest_hold_s * 1000:.0f} ms); usual latency {probe.latency_p50_s * 1000:.1f} ms"
+        f"(the longest {probe.longest_hold_s * 1000:.0f} ms); usual latency {probe.latency_p50_s * 1000:.1f} ms, "
+        f"the probe itself late by at most {probe.lateness_max_s * 1000:.0f} ms"
     )
     print_table("checks", ("", "claim", "found"), (("✓" if c.holds else "✗", c.claim, c.found) for c in checks))
 

@@ -58,7 +58,7 @@ class Record:
     def line(self) -> str:
         """`<time> <kind> <subject> (key=value …)`, one line for people."""
         facts = {key: value for key, value in encode_fields(self.fact).items() if key not in _NOT_IN_LINE}
-        return f"{self.at_utc} {self.kind} {self.subject} ({words(facts)})"
+        return " ".join(f"{self.at_utc} {self.kind} {self.subject} ({words(facts)})".split())
 
     def as_json(self) -> dict[str, Any]:
         """The record for programs, as `pillion events --format json` prints it."""
@@ -115,7 +115,7 @@ def loads(kind: str, body: str) -> Any:
     """The fact of a record. Raises JournalError if its kind or a field is unknown, or a value has the wrong shape."""
     try:
         return _decode_class(_class(kind), orjson.loads(body))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise JournalError(
             f"a {kind} record cannot be read: {error}",
             remedy="it was written by another version of pillion: use that version, or move the journal away",

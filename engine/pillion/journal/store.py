@@ -57,11 +57,16 @@ class Journal:
 
 
 def read(path: Path, after: int = 0) -> Iterator[Record]:
-    """The records after `seq` = `after`, oldest first; none if there is no journal. Also beside a running engine."""
+    """The records after `seq` = `after`, oldest first; none if there is no journal. Also beside a running engine.
+
+    Raises JournalError if it is not one of ours.
+    """
     if not path.exists():
         return
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
+        if not _format(path, connection):
+            return  # An engine is just making it.
         rows = connection.execute(
             "SELECT seq, at_utc, now_s, epoch, role, kind, body FROM journal WHERE seq > ? ORDER BY seq", (after,)
         )
@@ -82,7 +87,12 @@ class Lock:
     @classmethod
     def take(cls, path: Path) -> Lock:
         """The lock of the lab whose state lies beside `path`. Raises JournalError if another engine holds it."""
-        file = path.open("a+")
+        try:
+            file = path.open("a+")
+        except OSError as error:
+            raise JournalError(
+                f"the lab's lock cannot be opened: {error.strerror}", place=str(path), remedy="`pillion up` makes the lab"
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -109,19 +119,25 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found not in (0, FORMAT):
-            connection.close()
-            raise JournalError(
-                f"the journal has format {found}, this pillion knows {FORMAT}",
-                place=str(path),
-                remedy="use the pillion that wrote it, or move the journal away",
-            )
+        _format(path, connection)
         connection.execute(_SCHEMA)
         connection.execute(f"PRAGMA user_version={FORMAT}")
     except sqlite3.Error as error:
         raise _unreadable(path, error) from error
     return connection
+
+
+def _format(path: Path, connection: sqlite3.Connection) -> int:
+    """The journal's format, 0 if it is still empty. Closes the connection and raises JournalError if it is not ours."""
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, FORMAT):
+        connection.close()
+        raise JournalError(
+            f"the journal has format {found}, this pillion knows {FORMAT}",
+            place=str(path),
+            remedy="use the pillion that wrote it, or move the journal away",
+        )
+    return found
 
 
 def _write(connection: sqlite3.Connection, records: list[Record]) -> list[int]:

@@ -130,7 +130,7 @@ def unpacked(tree: Tree, path: Path) -> Tree:
     return made
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(edits(), min_size=2, max_size=5))
 def test_merged_layers_mean_the_same_as_the_layers(tmp_path: Path, history: list[list[tuple[str, str, str]]]) -> None:
     disk, stack = Disk(), []
