@@ -76,12 +76,12 @@ class Settings:
             raise ValueError(f"A2_LOCATION_URL is not an http URL: {url!r}")
         self.users_url = url.rstrip("/") + "/queries/users"
         try:
-            self.epoch, self.port = int(env["PILLION_EPOCH"]), int(env.get("A2_PORT", "3000"))
+            self.epoch, self.port = int(env["PILLION_EPOCH"]), int(env.get("PILLION_PORT", "3000"))
             self.poll_s = float(env.get("A2_POLL_S", "0.2"))
         except ValueError as error:
-            raise ValueError(f"PILLION_EPOCH, A2_PORT or A2_POLL_S is not a number: {error}") from None
+            raise ValueError(f"PILLION_EPOCH, PILLION_PORT or A2_POLL_S is not a number: {error}") from None
         if not (self.epoch >= 0 and 0 <= self.port <= 65535 and 0.01 <= self.poll_s <= 60):
-            raise ValueError("PILLION_EPOCH (from 0), A2_PORT (0 to 65535) or A2_POLL_S (0.01 to 60) is out of range")
+            raise ValueError("PILLION_EPOCH (from 0), PILLION_PORT (0 to 65535) or A2_POLL_S (0.01 to 60) is out of range")
 
 
 class State:

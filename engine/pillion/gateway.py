@@ -16,6 +16,7 @@ CONTAINER = "gateway-app"
 _CONFIGURATION = "/etc/pillion/sandbox.conf"
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~%-]+)*")
 """What may become a line of Apache's configuration: one plain URL."""
+_LAST_PORT = 65535
 
 
 class GatewayHost(Protocol):
@@ -29,7 +30,9 @@ class GatewayHost(Protocol):
 def sandbox_line(url: str) -> str:
     """The line that names the sandbox to a gateway. Raises GatewayError if `url` is not a plain URL."""
     plain = url.rstrip("/")
-    if not _URL.fullmatch(plain):
+    found = _URL.fullmatch(plain)
+    # A line that Apache cannot read would end it at the reload.
+    if not found or int((found[1] or ":80")[1:]) > _LAST_PORT:
         raise GatewayError(f"not a sandbox URL: {url}", remedy="http://host:port/name or https://host/name")
     return f"Define SANDBOX_URL {plain}\n"
 

@@ -76,7 +76,7 @@ class HaproxySteering:
                     writer.close()
         except (OSError, TimeoutError) as error:
             raise UserPlaneError(
-                f"HAProxy does not answer: {error or 'timed out'}",
+                f"HAProxy does not answer: {str(error) or 'timed out'}",
                 place=str(self._socket),
                 remedy="`pillion inspect` shows whether the user plane runs",
             ) from error

@@ -53,8 +53,11 @@ class Track:
                 track = replace(track, predicted=None)
             track = replace(track, poa=seen.poa, zone=seen.zone)
         if seen.position is not None:
-            track = replace(track, motion=track.motion.moved(seen.position, seen.asked_s))
-            expected = next_zone(track.motion, seen.zone, layout, lookahead_s)
+            motion = track.motion.moved(seen.position, seen.asked_s)
+            # Positions are renewed more rarely than they are asked for: from the same one the same would be expected.
+            unchanged = motion is track.motion and not events
+            expected = None if unchanged else next_zone(motion, seen.zone, layout, lookahead_s)
+            track = replace(track, motion=motion)
             if expected and expected.zone != track.predicted:
                 track = replace(track, predicted=expected.zone)
                 events.append(ZoneChangePredicted(self.ue, expected.zone, expected.poa, expected.in_s))

@@ -40,6 +40,8 @@ class ContainerSpec:
     """Volume name to mount point."""
     environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    restarts: bool = False
+    """Whether the host's engine brings it back by itself. Never so for an app: the driver says where that runs."""
     network: str = "pillion"
     """Network of the host's engine that it joins."""
     address: str | None = None

@@ -86,8 +86,7 @@ class DockerContainers:
                 "Binds": [f"{volume}:{mount}" for volume, mount in spec.volumes.items()],
                 "PortBindings": {port: [{"HostPort": str(spec.port)}]} if spec.port else {},
                 "NetworkMode": spec.network,
-                # The engine decides where an app runs: a host that comes back must not restart one by itself.
-                "RestartPolicy": {"Name": "no"},
+                "RestartPolicy": {"Name": "unless-stopped" if spec.restarts else "no"},
                 "LogConfig": _LOGS,
             },
             "NetworkingConfig": {"EndpointsConfig": {spec.network: endpoint}},

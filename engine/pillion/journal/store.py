@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
@@ -63,19 +64,17 @@ def read(path: Path, after: int = 0) -> Iterator[Record]:
     """
     if not path.exists():
         return
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        if not _format(path, connection):
-            return  # An engine is just making it.
-        rows = connection.execute(
-            "SELECT seq, at_utc, now_s, epoch, role, kind, body FROM journal WHERE seq > ? ORDER BY seq", (after,)
-        )
-        for seq, at_utc, now_s, epoch, role, kind, body in rows:
-            yield Record(seq, at_utc, now_s, epoch, role, loads(kind, body))
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            if not _format(path, connection):
+                return  # An engine is just making it.
+            rows = connection.execute(
+                "SELECT seq, at_utc, now_s, epoch, role, kind, body FROM journal WHERE seq > ? ORDER BY seq", (after,)
+            )
+            for seq, at_utc, now_s, epoch, role, kind, body in rows:
+                yield Record(seq, at_utc, now_s, epoch, role, loads(kind, body))
     except sqlite3.DatabaseError as error:
         raise _unreadable(path, error) from error
-    finally:
-        connection.close()
 
 
 class Lock:
@@ -91,7 +90,9 @@ class Lock:
             file = path.open("a+")
         except OSError as error:
             raise JournalError(
-                f"the lab's lock cannot be opened: {error.strerror}", place=str(path), remedy="`pillion up` makes the lab"
+                f"the lab's lock cannot be opened: {error.strerror}",
+                place=str(path),
+                remedy="`pillion up` makes the lab",
             ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,21 +118,24 @@ class Lock:
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        _format(path, connection)
-        connection.execute(_SCHEMA)
-        connection.execute(f"PRAGMA user_version={FORMAT}")
+        try:
+            _format(path, connection)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(_SCHEMA)
+            connection.execute(f"PRAGMA user_version={FORMAT}")
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.Error as error:
         raise _unreadable(path, error) from error
     return connection
 
 
 def _format(path: Path, connection: sqlite3.Connection) -> int:
-    """The journal's format, 0 if it is still empty. Closes the connection and raises JournalError if it is not ours."""
+    """The journal's format, 0 if it is still empty. Raises JournalError if this pillion does not know it."""
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if found not in (0, FORMAT):
-        connection.close()
         raise JournalError(
             f"the journal has format {found}, this pillion knows {FORMAT}",
             place=str(path),
@@ -141,25 +145,15 @@ def _format(path: Path, connection: sqlite3.Connection) -> int:
 
 
 def _write(connection: sqlite3.Connection, records: list[Record]) -> list[int]:
+    rows = [(r.at_utc, r.now_s, r.epoch, r.role, r.kind, r.subject, dumps(r.fact)) for r in records]
+    insert = "INSERT INTO journal (at_utc, now_s, epoch, role, kind, subject, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
     try:
         connection.execute("BEGIN")
-        written = [
-            connection.execute(
-                "INSERT INTO journal (at_utc, now_s, epoch, role, kind, subject, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    record.at_utc,
-                    record.now_s,
-                    record.epoch,
-                    record.role,
-                    record.kind,
-                    record.subject,
-                    dumps(record.fact),
-                ),
-            ).lastrowid
-            for record in records
-        ]
+        written = [connection.execute(insert, row).lastrowid for row in rows]
         connection.execute("COMMIT")
     except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise JournalError(f"the journal cannot be written: {error}", remedy="free space on its disk") from error
     return [seq for seq in written if seq is not None]
 

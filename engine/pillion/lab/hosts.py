@@ -22,6 +22,7 @@ def connect_hosts(lab: LabSettings, state: LabState) -> dict[HostId, DockerHost]
                 port=host.ssh_port,
                 key_file=host.key_file or state.key_file,
                 known_hosts_file=host.known_hosts or state.known_hosts,
+                socket_folder=state.root,
             ),
         )
         for name, host in lab.hosts.items()

@@ -123,6 +123,7 @@ async def _provision(lab: LabSettings, host: DockerHost) -> None:
         environment={"SANDBOX_URL": lab.sandbox_url},
         address=compose.INNER_GATEWAY,
         network=compose.INNER_NETWORK,
+        restarts=True,
     )
     await host.ensure_container(gateway)
     await host.ensure_started(gateway.name)

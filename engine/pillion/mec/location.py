@@ -73,7 +73,7 @@ class LocationClient:
                 body = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise MecError(
-                f"no answer: {error or 'timed out'}",
+                f"no answer: {str(error) or 'timed out'}",
                 place=url,
                 remedy="`pillion inspect` shows whether gateway and sandbox run",
             ) from error

@@ -70,21 +70,44 @@ def read_trace(path: Path) -> Trace:
         raise ConfigError(f"not a {FORMAT} file", place=f"{path}:1", remedy="record one with `pillion trace record`")
     number = 1
     try:
-        ue = UeId(parsed[0]["ue"])
-        layout = {
-            PoaId(poa["poa"]): Poa(
-                PoaId(poa["poa"]), ZoneId(poa["zone"]), Position(*poa["at"]), poa["connection_type"], poa["radius_m"]
+        ue = UeId(_text(parsed[0]["ue"]))
+        poas = [
+            Poa(
+                PoaId(_text(poa["poa"])),
+                ZoneId(_text(poa["zone"])),
+                _position(poa["at"]),
+                _text(poa["connection_type"]),
+                float(poa["radius_m"]),
             )
             for poa in parsed[0]["layout"]
-        }
+        ]
         observations = []
         for line in parsed[1:]:
             number += 1
-            position = Position(*line["at"]) if line["at"] else None
-            observations.append(Observation(ue, float(line["t"]), line["poa"], line["zone"], position))
+            poa, zone, at = line["poa"], line["zone"], line["at"]
+            observations.append(
+                Observation(
+                    ue,
+                    float(line["t"]),
+                    None if poa is None else PoaId(_text(poa)),
+                    None if zone is None else ZoneId(_text(zone)),
+                    None if at is None else _position(at),
+                )
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"wrong or missing field: {error}", place=f"{path}:{number}") from error
-    return Trace(ue, layout, tuple(observations))
+    return Trace(ue, {poa.id: poa for poa in poas}, tuple(observations))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is not a text")
+    return value
+
+
+def _position(at: list[float]) -> Position:
+    latitude, longitude = at
+    return Position(float(latitude), float(longitude))
 
 
 def _parsed(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

@@ -86,7 +86,9 @@ async def ask(socket: Path, method: str, path: str, body: object = None) -> Any:
         return None
     except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
         raise JournalError(
-            f"the engine does not answer: {error}", place=str(socket), remedy="see its log; restart it"
+            f"the engine does not answer: {str(error) or 'timed out'}",
+            place=str(socket),
+            remedy="see its log; restart it",
         ) from error
     if answer.status >= 400:
         raise EngineError(said["problem"], place="engine")

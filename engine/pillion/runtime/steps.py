@@ -72,7 +72,7 @@ class Steps:
             async with asyncio.timeout(self._timeouts.relocation_s):
                 for instance in (order.source, order.target):
                     if instance:
-                        await self._hosts[instance.host].claim(self._epoch)
+                        await self._host(instance).claim(self._epoch)
             strategy = self._strategies[order.strategy]
             return PlanMade(order.migration, strategy.plan(Situation(order.app, order.source, order.target)))
         except StaleEpoch:
@@ -203,6 +203,12 @@ class Steps:
                 raise PlanError("this step lies beyond the point of no return", place=step.id)
 
     def _host(self, instance: Instance) -> MecHost:
+        if instance.host not in self._hosts:
+            raise HostRefused(
+                f"{instance.container} is on a host that the lab file does not know any more",
+                place=instance.host,
+                remedy="put the host back into the lab file until its apps have moved",
+            )
         return self._hosts[instance.host]
 
     async def _state(self, instance: Instance) -> ContainerState | None:
@@ -274,6 +280,7 @@ def _container(instance: Instance, app: App, image: str) -> ContainerSpec:
             "PILLION_UE": app.ue,
             "PILLION_INSTANCE": instance.container,
             "PILLION_EPOCH": str(instance.epoch),
+            "PILLION_PORT": str(app.port),
         },
         labels=_labels(instance, app),
     )

@@ -1,0 +1,206 @@
+"""Steering through HAProxy's runtime API, against a small server that answers as HAProxy 3.0 does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pillion import userplane
+from pillion.core.model import AppId, HostId
+from pillion.errors import UserPlaneError
+from pillion.userplane import HaproxySteering
+
+A2, MEC1, MEC2, MEC3 = AppId("a2"), HostId("mec1"), HostId("mec2"), HostId("mec3")
+FORCED, CONFIGURED, DRAIN = 0x01, 0x04, 0x08
+"""Bits of srv_admin_state: in maintenance by command; by configuration, which stays; draining by command."""
+
+HEADER = (
+    "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"
+    " srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state"
+    " bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr"
+    " srv_agent_addr srv_agent_port"
+)
+
+
+class Haproxy:
+    """One backend, a2, as HAProxy 3.0.11 tells of it: each answer ends with an empty line, success says nothing."""
+
+    def __init__(self, **admin_states: int) -> None:
+        self.admin = admin_states or {"mec1": 0, "mec2": FORCED | CONFIGURED, "mec3": FORCED | CONFIGURED}
+        self.commands: list[str] = []
+        self.refuses: str | None = None
+        self.silent = False
+        self.talks: set[asyncio.Task[None]] = set()
+
+    @property
+    def enabled(self) -> list[str]:
+        return [name for name, state in self.admin.items() if not state & ~CONFIGURED]
+
+    def answer(self, command: str) -> str:
+        match command.split():
+            case ["show", "servers", "state", "a2"]:
+                rows = (
+                    f"3 a2 {number} {name} 10.77.0.1{number} {0 if state & FORCED else 2} {state} 1 1 2 1 0 2 0 0 0 0 -"
+                    " 3000 - 0 0 - - 0"
+                    for number, (name, state) in enumerate(self.admin.items(), 1)
+                )
+                return "\n".join(["1", HEADER, *rows, "", ""])
+            case ["show", "servers", "state", _]:
+                return "Can't find backend.\n\n"
+            case [word, "server", server]:
+                self.commands.append(command)
+                backend, _, name = server.partition("/")
+                if self.refuses and command.startswith(self.refuses):
+                    return "Permission denied.\n\n"
+                if backend != "a2" or name not in self.admin:
+                    return "No such server.\n\n"
+                kept = self.admin[name] & CONFIGURED
+                self.admin[name] = kept if word == "enable" else kept | FORCED
+                return "\n"
+            case _:
+                return f"Unknown command: '{command}', but maybe one of the following ones is a better match:\n\n"
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.talks.add(asyncio.current_task())
+        line = (await reader.readline()).decode().strip()
+        if not self.silent:
+            writer.write("".join(self.answer(command.strip()) for command in line.split(";")).encode())
+        else:
+            await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def steering(folder: Path, haproxy: Haproxy) -> AsyncIterator[HaproxySteering]:
+    server = await asyncio.start_unix_server(haproxy.talk, str(folder / "admin.sock"))
+    try:
+        yield HaproxySteering(folder / "admin.sock")
+    finally:
+        server.close()
+        await server.wait_closed()
+        await asyncio.gather(*haproxy.talks)
+
+
+async def test_the_target_is_enabled_before_the_source_is_disabled(tmp_path: Path):
+    haproxy = Haproxy()
+    async with steering(tmp_path, haproxy) as user_plane:
+        await user_plane.steer(A2, MEC2)
+        assert haproxy.commands == ["enable server a2/mec2", "disable server a2/mec1"]
+        assert await user_plane.serving(A2) == MEC2
+
+
+async def test_an_app_is_steered_there_and_back_again(tmp_path: Path):
+    """A server that the configuration disabled keeps saying so after it was enabled; it is disabled again anyhow."""
+    haproxy = Haproxy()
+    async with steering(tmp_path, haproxy) as user_plane:
+        for host in (MEC2, MEC3, MEC1, MEC2, MEC1):
+            await user_plane.steer(A2, host)
+            assert haproxy.enabled == [host]
+            assert await user_plane.serving(A2) == host
+
+
+async def test_to_repeat_a_switch_does_nothing(tmp_path: Path):
+    haproxy = Haproxy()
+    async with steering(tmp_path, haproxy) as user_plane:
+        await user_plane.steer(A2, MEC2)
+        haproxy.commands.clear()
+        await user_plane.steer(A2, MEC2)
+        assert haproxy.commands == []
+
+
+async def test_a_switch_that_was_cut_in_the_middle_is_finished(tmp_path: Path):
+    haproxy = Haproxy(mec1=0, mec2=CONFIGURED)
+    async with steering(tmp_path, haproxy) as user_plane:
+        assert await user_plane.serving(A2) is None, "two are not one"
+        await user_plane.steer(A2, MEC2)
+        assert haproxy.commands == ["disable server a2/mec1"]
+
+
+async def test_with_no_host_enabled_none_serves(tmp_path: Path):
+    async with steering(tmp_path, Haproxy(mec1=FORCED, mec2=FORCED | CONFIGURED)) as user_plane:
+        assert await user_plane.serving(A2) is None
+
+
+async def test_a_draining_host_does_not_serve(tmp_path: Path):
+    haproxy = Haproxy(mec1=DRAIN, mec2=CONFIGURED)
+    async with steering(tmp_path, haproxy) as user_plane:
+        assert await user_plane.serving(A2) == MEC2
+        await user_plane.steer(A2, MEC1)
+        assert haproxy.enabled == ["mec1"]
+
+
+async def test_a_refusal_is_an_error_with_haproxy_s_words_and_nothing_more_is_changed(tmp_path: Path):
+    haproxy = Haproxy()
+    haproxy.refuses = "enable"
+    async with steering(tmp_path, haproxy) as user_plane:
+        with pytest.raises(UserPlaneError, match=r"HAProxy refused: Permission denied\."):
+            await user_plane.steer(A2, MEC2)
+        assert haproxy.enabled == ["mec1"]
+        haproxy.refuses = "disable"
+        with pytest.raises(UserPlaneError, match="HAProxy refused"):
+            await user_plane.steer(A2, MEC2)
+
+
+async def test_a_host_that_haproxy_does_not_know_is_refused(tmp_path: Path):
+    haproxy = Haproxy()
+    async with steering(tmp_path, haproxy) as user_plane:
+        with pytest.raises(UserPlaneError, match=r"HAProxy refused: No such server\."):
+            await user_plane.steer(A2, HostId("mec9"))
+        assert haproxy.enabled == ["mec1"]
+
+
+async def test_an_app_that_haproxy_does_not_know_is_an_error_with_the_remedy(tmp_path: Path):
+    async with steering(tmp_path, Haproxy()) as user_plane:
+        with pytest.raises(UserPlaneError, match=r"HAProxy knows no app a9 .*pillion up") as raised:
+            await user_plane.steer(AppId("a9"), MEC1)
+        assert raised.value.exit_code == 8
+
+
+async def test_no_socket_is_an_error_with_the_remedy(tmp_path: Path):
+    user_plane = HaproxySteering(tmp_path / "admin.sock")
+    with pytest.raises(UserPlaneError, match=r"admin\.sock: HAProxy does not answer: .*`pillion inspect` shows"):
+        await user_plane.steer(A2, MEC1)
+    with pytest.raises(UserPlaneError):
+        await user_plane.serving(A2)
+
+
+async def test_a_socket_that_nobody_listens_on_any_more_is_an_error(tmp_path: Path):
+    async with steering(tmp_path, Haproxy()) as user_plane:
+        pass
+    with pytest.raises(UserPlaneError, match="does not answer"):
+        await user_plane.serving(A2)
+
+
+async def test_an_answer_that_does_not_come_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(userplane, "_ANSWER_S", 0.1)
+    haproxy = Haproxy()
+    haproxy.silent = True
+    async with steering(tmp_path, haproxy) as user_plane:
+        with pytest.raises(UserPlaneError, match="does not answer: timed out"):
+            await user_plane.serving(A2)
+
+
+@given(
+    st.fixed_dictionaries({name: st.integers(0, 63) for name in ("mec1", "mec2", "mec3")}),
+    st.lists(st.sampled_from([MEC1, MEC2, MEC3]), min_size=1, max_size=3),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_from_whatever_state_a_switch_leaves_one_host_enabled_and_never_none_on_the_way(
+    tmp_path: Path, states: dict[str, int], hosts: list[HostId]
+):
+    haproxy = Haproxy(**{name: state & (FORCED | CONFIGURED | DRAIN) for name, state in states.items()})
+    served_before = bool(haproxy.enabled)
+    async with steering(tmp_path, haproxy) as user_plane:
+        for host in hosts:
+            haproxy.commands.clear()
+            await user_plane.steer(A2, host)
+            assert haproxy.enabled == [host]
+            enabling = [n for n, command in enumerate(haproxy.commands) if command.startswith("enable")]
+            assert enabling in ([], [0]) or not served_before
