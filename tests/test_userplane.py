@@ -204,3 +204,25 @@ async def test_from_whatever_state_a_switch_leaves_one_host_enabled_and_never_no
             assert haproxy.enabled == [host]
             enabling = [n for n, command in enumerate(haproxy.commands) if command.startswith("enable")]
             assert enabling in ([], [0]) or not served_before
+
+
+async def test_what_haproxy_forgot_in_a_restart_is_steered_anew(tmp_path: Path):
+    haproxy = Haproxy()
+    async with steering(tmp_path, haproxy) as user_plane:
+        await user_plane.steer(A2, MEC2)
+        keeping = asyncio.create_task(user_plane.keep())
+        haproxy.admin = dict(Haproxy().admin)
+        async with asyncio.timeout(5):
+            while haproxy.enabled != ["mec2"]:
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+
+
+async def test_steering_that_holds_is_left_alone(tmp_path: Path):
+    haproxy = Haproxy()
+    async with steering(tmp_path, haproxy) as user_plane:
+        kept = HaproxySteering(user_plane._socket, {A2: MEC1})
+        keeping = asyncio.create_task(kept.keep())
+        await asyncio.sleep(0.1)
+        keeping.cancel()
+        assert haproxy.commands == []

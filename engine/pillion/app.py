@@ -56,13 +56,16 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         for host in hosts.values():
             closing.push_async_callback(host.close)
         timeouts = StepTimeouts(**lab.timeouts.model_dump(exclude={"retry_s"}))
-        steps = Steps(hosts, HaproxySteering(state.admin_socket), all_plans(), started.epoch, timeouts)
+        steered = {app_id: app.serving.host for app_id, app in fleet.apps.items() if app.serving}
+        steering = HaproxySteering(state.admin_socket, steered)
+        steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts)
         driver = Driver(fleet, started, journal, steps)
         location = await closing.enter_async_context(LocationClient(lab.gateway_url, lab.tracking.radius_m))
         control = await serve_control(driver, state.control_socket)
         closing.push_async_callback(control.cleanup)
         async with asyncio.TaskGroup() as tasks:
             driving = tasks.create_task(driver.run(), name="drive")
+            keeping = tasks.create_task(steering.keep(), name="keep steering")
             following = [
                 tasks.create_task(track(ue, location, _tracking(lab), driver.put), name=f"follow {ue}")
                 for ue in sorted({app.ue for app in started.apps} if follow else set[UeId]())
@@ -75,6 +78,7 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
                     task.cancel()
                 if not driving.done():
                     await _drain(driver)
+                keeping.cancel()
                 driving.cancel()
 
 

@@ -8,13 +8,19 @@ HAProxy would refuse at once. Only the driver steers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from pillion.core.model import AppId, HostId
 from pillion.errors import UserPlaneError
 
+log = logging.getLogger(__name__)
+
 _ANSWER_S = 2.0
+_LOOK_S = 1.0
 _TAKEN_OUT = 0x3B
 """The bits of srv_admin_state that keep a server from traffic: maintenance and drain. Bit 0x04 does not: it only says
 that the configuration named the server `disabled`, and stays set when it has been enabled since."""
@@ -33,11 +39,31 @@ class Steering(Protocol):
 class HaproxySteering:
     """Steers through HAProxy's runtime API on its admin socket. Source: HAProxy management guide 3.0, clause 9.3."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, steered: Mapping[AppId, HostId] | None = None) -> None:
+        """`steered`: where traffic has been sent so far, which `keep` holds to."""
         self._socket = socket
+        self._steered = dict(steered or {})
+        self._steering = asyncio.Lock()
 
     async def steer(self, app: AppId, host: HostId) -> None:
         """Enable the host's server, then disable every other one that is enabled."""
+        self._steered[app] = host
+        async with self._steering:
+            await self._apply(app, host)
+
+    async def keep(self) -> None:
+        """Steer anew what HAProxy has forgotten, as it does whenever it restarts. Runs until cancelled."""
+        while True:
+            for app, host in list(self._steered.items()):
+                with contextlib.suppress(UserPlaneError):  # away for now: looked at again in a moment
+                    async with self._steering:
+                        # Asked under the lock, so that a switch under way is never taken back.
+                        if self._steered[app] == host and await self.serving(app) != host:
+                            log.warning("the user plane did not send %s to %s: steered anew", app, host)
+                            await self._apply(app, host)
+            await asyncio.sleep(_LOOK_S)
+
+    async def _apply(self, app: AppId, host: HostId) -> None:
         enabled = await self._enabled(app)
         if not enabled.get(host):
             _raise_if_said(await self._say(f"enable server {app}/{host}"))

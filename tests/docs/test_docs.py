@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 import pytest
+from scripts import docs
 
 from pillion.cli import cli
-from scripts import docs
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *docs.pages()]

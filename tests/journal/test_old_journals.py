@@ -38,7 +38,7 @@ def test_an_engine_that_starts_on_an_old_journal_comes_to_rest_with_every_app_wh
     first = next(record.fact for record in records if isinstance(record.fact, EngineStarted))
     fleet = app.restored(state)
     player = Player(fleet, NominalWorld(all_plans(), A_STEP_S))
-    player.put(1.0, EngineStarted(fleet.next_epoch, first.policy, first.apps))
+    player.put(records[-1].now_s + 1.0, EngineStarted(fleet.next_epoch, first.policy, first.apps))
     player.run()
     assert_at_rest(player.fleet)
 
@@ -52,7 +52,7 @@ def test_a_crash_after_any_record_of_an_old_journal_is_recovered_from(state: Lab
             continue
         fleet, _ = app.decide(fleet, record.fact, record.now_s)
         player = Player(fleet, NominalWorld(all_plans(), A_STEP_S))
-        player.put(1.0, EngineStarted(fleet.next_epoch, first.policy, first.apps))
+        player.put(records[-1].now_s + 1.0, EngineStarted(fleet.next_epoch, first.policy, first.apps))
         player.run()
         assert_at_rest(player.fleet)
 

@@ -1,6 +1,7 @@
 """Migrations on real engines, and what breaks them: the source goes on serving, and the target keeps nothing."""
 
 import asyncio
+import contextlib
 
 import aiohttp
 import pytest
@@ -9,8 +10,10 @@ from pillion.core.events import MigrationCompleted, MigrationFailed, MigrationRe
 from pillion.core.model import AppId, HostId
 from pillion.core.plan import Group, Place
 from pillion.core.reports import MigrationReport, migration_reports
+from pillion.errors import UserPlaneError
 from pillion.journal import store
 from pillion.runtime.driver import Driver
+from pillion.userplane import HaproxySteering
 
 from .conftest import Lab
 
@@ -178,6 +181,20 @@ async def test_a_full_disk_on_the_target_leaves_the_source_serving(lab: Lab) -> 
     finally:
         lab.exec("mec2", "umount", "/var/lib/docker/tmp")
     assert "no space left" in report.ending.reason
+
+
+async def test_a_user_plane_that_restarts_is_steered_anew(lab: Lab) -> None:
+    async with lab.engine() as driver:
+        await home(lab, driver, A2, MEC2)
+        await docker("restart", "--time", "1", f"pillion-{lab.settings.lab}-user-plane")
+        steering = HaproxySteering(lab.state.admin_socket)
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(UserPlaneError):
+                    if await steering.serving(A2) == MEC2:
+                        break
+                await asyncio.sleep(0.1)
+        assert await answers(lab.settings.user_plane_address, 3000)
 
 
 async def docker(*words: str) -> None:

@@ -27,9 +27,7 @@ def _deploy(situation: Situation) -> Plan:
         "deploy",
         (
             *volumes,
-            Step(
-                create, pre, Place.TARGET, CreateContainer(target, app.image), frozenset(step.id for step in volumes)
-            ),
+            Step(create, pre, Place.TARGET, CreateContainer(target, app.image), frozenset(step.id for step in volumes)),
             Step(start, move, Place.TARGET, StartTarget(target)),
             Step(prove, move, Place.TARGET, ProveTarget(target), frozenset({start})),
             Step(switch, move, Place.TARGET, SwitchTraffic(target), frozenset({prove})),
