@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from pillion.core.model import AppId, HostId
 from pillion.errors import UserPlaneError
 from pillion.userplane import HaproxySteering
 
+PATIENCE_S = 10.0
 A2, MEC1, MEC2, MEC3 = AppId("a2"), HostId("mec1"), HostId("mec2"), HostId("mec3")
 FORCED, CONFIGURED, DRAIN = 0x01, 0x04, 0x08
 """Bits of srv_admin_state: in maintenance by command; by configuration, which stays; draining by command."""
@@ -74,7 +75,8 @@ class Haproxy:
         else:
             await reader.read()
         writer.close()
-        await writer.wait_closed()
+        with suppress(ConnectionError):  # the client may be gone
+            await writer.wait_closed()
 
 
 @asynccontextmanager
@@ -185,6 +187,59 @@ async def test_an_answer_that_does_not_come_is_given_up(tmp_path: Path, monkeypa
     async with steering(tmp_path, haproxy) as user_plane:
         with pytest.raises(UserPlaneError, match="does not answer: timed out"):
             await user_plane.serving(A2)
+
+
+@asynccontextmanager
+async def keeping(user_plane: HaproxySteering) -> AsyncIterator[None]:
+    task = asyncio.create_task(user_plane.keep(), name="keep steering")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled(), task.exception()
+
+
+async def enabled(haproxy: Haproxy, *hosts: str) -> None:
+    """Return when exactly these hosts are enabled."""
+    async with asyncio.timeout(PATIENCE_S):
+        while haproxy.enabled != list(hosts):
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(userplane, "_LOOK_S", 0.01)
+
+
+@pytest.mark.usefixtures("watchful")
+async def test_a_user_plane_that_restarts_is_steered_anew_to_where_traffic_went_before(tmp_path: Path):
+    haproxy = Haproxy()
+    async with steering(tmp_path, haproxy) as user_plane, keeping(user_plane):
+        await user_plane.steer(A2, MEC2)
+        haproxy.admin = Haproxy().admin  # what its configuration says
+        await enabled(haproxy, "mec2")
+
+
+@pytest.mark.usefixtures("watchful")
+async def test_an_engine_that_starts_steers_to_where_its_journal_says(tmp_path: Path):
+    haproxy = Haproxy()
+    async with steering(tmp_path, haproxy):
+        async with keeping(HaproxySteering(tmp_path / "admin.sock", {A2: MEC3})):
+            await enabled(haproxy, "mec3")
+        haproxy.commands.clear()
+        async with keeping(HaproxySteering(tmp_path / "admin.sock", {A2: MEC3})):
+            await asyncio.sleep(0.05)
+        assert haproxy.commands == [], "what is right is left alone"
+
+
+@pytest.mark.usefixtures("watchful")
+async def test_a_user_plane_that_is_away_is_waited_for(tmp_path: Path):
+    haproxy = Haproxy()
+    async with keeping(HaproxySteering(tmp_path / "admin.sock", {A2: MEC2, AppId("a9"): MEC1})):
+        await asyncio.sleep(0.05)
+        async with steering(tmp_path, haproxy):
+            await enabled(haproxy, "mec2")
 
 
 @given(

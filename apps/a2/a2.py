@@ -81,7 +81,9 @@ class Settings:
         except ValueError as error:
             raise ValueError(f"PILLION_EPOCH, PILLION_PORT or A2_POLL_S is not a number: {error}") from None
         if not (self.epoch >= 0 and 0 <= self.port <= 65535 and 0.01 <= self.poll_s <= 60):
-            raise ValueError("PILLION_EPOCH (from 0), PILLION_PORT (0 to 65535) or A2_POLL_S (0.01 to 60) is out of range")
+            raise ValueError(
+                "PILLION_EPOCH (from 0), PILLION_PORT (0 to 65535) or A2_POLL_S (0.01 to 60) is out of range"
+            )
 
 
 class State:

@@ -1,7 +1,7 @@
 """The command line: options in, one call each, errors out as one line and an exit code. No logic.
 
 Data goes to standard output, progress and logs to standard error. Each option can also be given as a variable:
-`PILLION_MIGRATE_STRATEGY=M2` for `pillion migrate --strategy`, and for every command `PILLION_LAB` and `PILLION_FORMAT`.
+`PILLION_MIGRATE_STRATEGY=M2` for `pillion migrate --strategy`; `PILLION_LAB` and `PILLION_FORMAT` hold everywhere.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LAB = click.option(
 def main() -> None:
     """Entry point of `pillion`: errors of the tree become one line and their branch's exit code."""
     try:
-        cli(auto_envvar_prefix="PILLION")
+        cli(prog_name="pillion", auto_envvar_prefix="PILLION")
     except EngineError as error:
         sys.exit(_say(error))
     except BaseExceptionGroup as group:

@@ -158,6 +158,29 @@ def test_a_request_by_hand_is_carried_out_at_once():
     assert play.told(MigrationStarted)[0].trigger is Trigger.OPERATOR
 
 
+def test_a_request_by_hand_takes_the_place_of_a_target_that_was_prepared_on_a_guess():
+    play = Play().at(100, predicted("zone01")).at(105, MigrationRequested(A2.id, MEC3)).end()
+    assert [started.trigger for started in play.told(MigrationStarted)][:2] == [Trigger.PREDICTION, Trigger.OPERATOR]
+    assert play.state.serving.host == MEC3
+
+
+def test_a_target_that_was_prepared_is_given_up_when_the_engine_starts_anew():
+    play = Play().at(100, predicted("zone01")).end(103)
+    restart(play)
+    play.end()
+    (abandoned,) = play.told(MigrationAbandoned)
+    assert abandoned.reason == "the engine was started anew"
+    assert not play.told(MigrationFailed)
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_a_visit_is_counted_from_the_start_of_an_engine_whose_clock_began_anew():
+    play = Play().at(100, predicted("zone01")).at(110, handover("zone01")).end(111)
+    restart(play, now_s=1.0)
+    play.end()
+    assert play.state.serving.host == MEC2
+
+
 def test_a_request_by_hand_is_seen_through_although_the_ue_changes_its_poa():
     play = Play().at(100, MigrationRequested(A2.id, MEC3)).at(100.1, handover("zone02", "other")).end()
     assert play.told(MigrationCompleted)
@@ -220,8 +243,9 @@ def test_whatever_happens_in_whatever_order_one_host_serves_with_all_state_and_n
     play.world.check_at_rest(play.player.fleet)
 
 
-def restart(play: Play) -> None:
-    """Kill the engine: answers under way are lost, what they did to the world is not; what the journal holds remains."""
+def restart(play: Play, now_s: float | None = None) -> None:
+    """Kill the engine: answers under way are lost; what they did to the world and what the journal holds is not."""
     play.player.forget_answers()
     play.world.links.clear()
-    play.player.put(play.player.now_s, engine_started(play.player.fleet.next_epoch))
+    now_s = play.player.now_s if now_s is None else now_s
+    play.player.put(now_s, engine_started(play.player.fleet.next_epoch))

@@ -239,17 +239,21 @@ def test_a_failed_clean_up_does_not_hold_up_the_end_and_stays_a_debt_to_be_perfo
     assert words(debt.order()) == "remove-source again in 1 s"
 
 
-@pytest.mark.parametrize("phase", [Phase.PRE_RELOCATING, Phase.PREPARED, Phase.RELOCATING])
-def test_an_engine_that_was_gone_before_the_proof_goes_back(phase: Phase):
+@pytest.mark.parametrize("phase", [Phase.PRE_RELOCATING, Phase.PREPARED])
+def test_an_engine_that_was_gone_while_the_source_served_gives_up_what_it_had_begun(phase: Phase):
     play = Play().until(phase)
-    first = play.recovered()[0]
-    assert first == ("undo fence" if phase is Phase.RELOCATING else first)
-    assert first.startswith("undo ")
+    assert play.recovered()[0].startswith("undo ")
+    assert isinstance(play.migration.ending, MigrationAbandoned)
+
+
+def test_an_engine_that_was_gone_in_the_downtime_lets_the_source_serve_again_first():
+    play = Play().until(Phase.RELOCATING)
+    assert play.recovered() == ["undo fence"]
     assert play.migration.ending == MigrationFailed(ID, "the engine stopped while it was under way")
 
 
 def test_an_engine_that_was_gone_before_there_was_a_plan_has_nothing_to_take_back():
-    assert Play().recovered() == ["MigrationFailed"]
+    assert Play().recovered() == ["MigrationAbandoned"]
 
 
 def test_an_engine_that_was_gone_after_the_proof_goes_forward():

@@ -28,7 +28,7 @@ POLLS_A_SECOND = 4
 
 
 async def recorded() -> tuple[str, bytes]:
-    """The trace, and the true handovers as the sandbox's control plane tells them, without the clock of this machine."""
+    """The trace, and the true handovers as the control plane tells them, without the clock of this machine."""
     trace = io.StringIO()
     async with (
         sandbox(port=0, control_port=0, lockstep=True) as listening,

@@ -8,6 +8,7 @@ import click
 import pytest
 from scripts import docs
 
+from pillion import config
 from pillion.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -102,3 +103,11 @@ def slug(title: str) -> str:
 def shown_commands(page: Path) -> list[str]:
     blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+@every_page
+def test_every_lab_file_shown_is_valid(page: Path, tmp_path: Path) -> None:
+    for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        file = tmp_path / "shown.pillion.yml"
+        file.write_text(block, encoding="utf-8")
+        assert config.load(file).hosts

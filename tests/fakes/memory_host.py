@@ -216,6 +216,10 @@ class MemoryHost(MecHost):
             del self.machine.images[with_tag(name)]
         done()
 
+    async def last_words(self, name: str) -> str:
+        await self.reach("last_words", changes=False)
+        return ""
+
     async def changed_paths(self, name: str) -> Sequence[str]:
         await self.reach("changed_paths", changes=False)
         return sorted(self._own_container(name).changes)

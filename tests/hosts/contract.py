@@ -80,7 +80,7 @@ def spec(original: str, name: str = NAME, volume: str = VOLUME, port: int | None
 async def answer(host: MecHost) -> Readiness:
     """The app's answer, as soon as it serves."""
     async with asyncio.timeout(ANSWER_TIMEOUT_S):
-        while (said := await host.readiness(APP, PORT, "/ready")) is None:  # noqa: ASYNC110  # the world has no event
+        while (said := await host.readiness(APP, PORT, "/ready")) is None:  # the world has no event
             await asyncio.sleep(0.02)
         return said
 

@@ -275,7 +275,7 @@ async def test_a_newer_engine_is_noticed_by_the_older_one_at_once(bench: DockerB
     await new.claim(Epoch(2))
     helper = await old._running_helper()
     async with asyncio.timeout(2.0):
-        while helper.stale_epoch is None:  # noqa: ASYNC110  # waits for the other side's word
+        while helper.stale_epoch is None:  # waits for the other side's word
             await asyncio.sleep(0.01)
     with pytest.raises(StaleEpoch):
         await old.ensure_paused(NAME)
@@ -342,7 +342,7 @@ async def test_a_gateway_has_its_address_takes_a_file_and_a_signal(bench: Docker
     assert [entry["IPv4Address"] for entry in network[0]["Containers"].values()] == ["172.31.255.2/24"]
     await host.signal("gateway-app", "SIGTERM")
     async with asyncio.timeout(5.0):
-        while await state(host, "gateway-app") is not ContainerState.EXITED:  # noqa: ASYNC110  # as above
+        while await state(host, "gateway-app") is not ContainerState.EXITED:  # as above
             await asyncio.sleep(0.02)
     with pytest.raises(HostRefused, match="subnet"):
         await host.ensure_network("pillion", "172.30.1.0/24")

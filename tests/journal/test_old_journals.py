@@ -8,7 +8,7 @@ import pytest
 from pillion import app
 from pillion.config import all_plans
 from pillion.core.events import EngineStarted
-from pillion.core.fleet import Fleet
+from pillion.core.fleet import Fleet, decide
 from pillion.core.plan import Group
 from pillion.journal import store
 from pillion.lab.state import LabState
@@ -50,7 +50,7 @@ def test_a_crash_after_any_record_of_an_old_journal_is_recovered_from(state: Lab
     for record in records:
         if record.role != "event":
             continue
-        fleet, _ = app.decide(fleet, record.fact, record.now_s)
+        fleet, _ = decide(fleet, record.fact, record.now_s)
         player = Player(fleet, NominalWorld(all_plans(), A_STEP_S))
         player.put(records[-1].now_s + 1.0, EngineStarted(fleet.next_epoch, first.policy, first.apps))
         player.run()

@@ -13,6 +13,7 @@ from pillion import config
 from pillion.commands import _NOMINAL_S
 from pillion.core.events import (
     Announcement,
+    EngineStarted,
     Event,
     HandoverCompleted,
     MigrationAbandoned,
@@ -26,7 +27,7 @@ from pillion.core.events import (
     ZoneChangePredicted,
 )
 from pillion.core.fleet import Fleet
-from pillion.core.model import HostId
+from pillion.core.model import Epoch, UeId
 from pillion.core.plan import Group
 from pillion.core.reports import migration_reports
 from pillion.journal.records import encode
@@ -41,9 +42,6 @@ Story = list[tuple[float, Event | Announcement]]
 
 
 def played(trace: Trace) -> Player:
-    from pillion.core.events import EngineStarted
-    from pillion.core.model import Epoch
-
     started = EngineStarted(Epoch(1), LAB.policy(), tuple(LAB.app_list()))
     return play_trace(trace, started, NominalWorld(config.all_plans(), _NOMINAL_S), LAB.tracking.lookahead_s)
 
@@ -196,10 +194,11 @@ def test_a_check_sees_the_fleet_after_every_event():
     assert seen[-1] is player.fleet
 
 
-def test_an_app_of_another_ue_is_not_moved_by_this_one_s_drive():
-    other = Trace(config.UeId("10.100.0.9"), read_trace(TRACE).layout, read_trace(TRACE).observations)
-    assert played(other).fleet.apps[A2.id].serving.host == HostId("mec1")
-    assert [report.started.trigger for report in migration_reports(played(other).story)] == [Trigger.START]
+def test_an_app_is_not_moved_by_the_drive_of_a_ue_it_does_not_ride_with():
+    trace = read_trace(TRACE)
+    player = played(Trace(UeId("10.100.0.9"), trace.layout, trace.observations))
+    assert player.fleet.apps[A2.id].serving.host == "mec1"
+    assert [report.started.trigger for report in migration_reports(player.story)] == [Trigger.START]
 
 
 @pytest.mark.parametrize("every", [2, 4, 8])

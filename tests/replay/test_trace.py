@@ -113,7 +113,7 @@ def line(**changes: object) -> str:
 POA = json.loads(HEADER)["layout"][0]
 
 WRONG = {
-    "an empty file": ([""], 1, "not JSON"),
+    "an empty file": ([""], 1, f"not a {FORMAT} file"),
     "no format": (["{}"], 1, f"not a {FORMAT} file"),
     "another format": ([header(format="pillion-trace/2")], 1, f"not a {FORMAT} file"),
     "a table of another program": (["t,poa,zone"], 1, "not JSON"),

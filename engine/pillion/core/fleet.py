@@ -66,6 +66,8 @@ class AppState:
     predicted: HostId | None = None
     visit: Visit | None = None
     migration: Migration | None = None
+    asked: MigrationRequested | None = None
+    """What was asked for by hand and waits for a prepared migration to be given up."""
     retry_at_s: float = 0.0
 
     @property
@@ -119,7 +121,7 @@ def decide(fleet: Fleet, event: Event, now_s: float) -> Decision:
         case AlarmRang(app=app_id):
             return _look_again(fleet, fleet.apps[app_id], now_s) if app_id in fleet.apps else (fleet, [])
         case MigrationRequested():
-            return _requested(fleet, event)
+            return _requested(fleet, event, now_s)
         case UeDisconnected() | TrackingLost() | TrackingResumed():
             return fleet, []  # The app stays where it is until its UE is seen somewhere again.
         case _:
@@ -132,16 +134,17 @@ def _engine_started(fleet: Fleet, event: EngineStarted, now_s: float) -> Decisio
     fleet = Fleet(event.policy, {**fleet.apps, **known}, Epoch(event.epoch + 1), fleet.debts)
     orders: list[Action] = [debt.order(delay_s=0.0) for debt in fleet.debts]
     for state in fleet.apps.values():
+        # The clock may have begun anew, so times are counted from now; and where a UE is heading was not written down.
+        visit = replace(state.visit, since_s=now_s, settled=False) if state.visit else None
+        state = replace(state, visit=visit, predicted=None, retry_at_s=now_s)
+        fleet = fleet._with(state)
         if state.migration:
             fleet, more = _advanced(fleet, state, migrations.recover(state.migration), now_s)
         elif state.serving is None:
             fleet, more = _start(fleet, state, fleet.policy.start[state.app.id], Trigger.START, "first start")
         else:
-            # The clock may have begun anew, so a visit is counted from now.
-            visit = replace(state.visit, since_s=now_s) if state.visit else None
-            fleet = fleet._with(replace(state, visit=visit, retry_at_s=now_s))
-            more = [SetAlarm(state.app.id, now_s + fleet.policy.settle_s)]
-        orders += more
+            more = []
+        orders += [*more, SetAlarm(state.app.id, now_s + fleet.policy.settle_s)]
     return fleet, orders
 
 
@@ -231,7 +234,7 @@ def _look_again(fleet: Fleet, state: AppState, now_s: float) -> Decision:
     return fleet, orders
 
 
-def _requested(fleet: Fleet, event: MigrationRequested) -> Decision:
+def _requested(fleet: Fleet, event: MigrationRequested, now_s: float) -> Decision:
     state = fleet.apps.get(event.app)
     refusal: Refusal | None = None
     if state is None:
@@ -242,12 +245,20 @@ def _requested(fleet: Fleet, event: MigrationRequested) -> Decision:
         refusal = Refusal.UNKNOWN_STRATEGY
     elif state.serving is None:
         refusal = Refusal.NOT_SERVING
-    elif state.migration is not None:
-        refusal = Refusal.BUSY
     elif state.serving.host == event.target:
         refusal = Refusal.ALREADY_THERE
+    elif state.migration is not None and not _may_be_given_up(state.migration):
+        refusal = Refusal.BUSY
     if refusal or state is None:
         return fleet, [Announce(RequestRefused(event.app, event.target, refusal or Refusal.UNKNOWN_APP))]
+    if moving := state.migration:
+        state = replace(state, asked=event)
+        return _advanced(fleet, state, migrations.abandon(moving, "another one was asked for by hand"), now_s)
+    return _start_asked(fleet, state, event)
+
+
+def _start_asked(fleet: Fleet, state: AppState, event: MigrationRequested) -> Decision:
+    state = replace(state, asked=None)
     return _start(fleet, state, event.target, Trigger.OPERATOR, "asked for by hand", event.strategy)
 
 
@@ -295,6 +306,9 @@ def _advanced(fleet: Fleet, state: AppState, advance: migrations.Advance, now_s:
         state = replace(state, retry_at_s=retry_at_s)
         orders.append(SetAlarm(state.app.id, retry_at_s))
     fleet = replace(fleet, debts=(*fleet.debts, *moving.debts))._with(state)
+    if state.asked:
+        fleet, more = _start_asked(fleet, state, state.asked)
+        return fleet, [*orders, *more]
     if moving.phase is Phase.FAILED:
         return fleet, orders
     if moving.source is None and state.poa and state.zone:

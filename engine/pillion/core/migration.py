@@ -151,9 +151,12 @@ def recover(migration: Migration) -> Advance:
         case Phase.UNDOING:
             migration = replace(migration, touched=migration.touched | migration.running, running=frozenset())
             return _undo_next(migration)
-        case _:
+        case Phase.RELOCATING:
             migration = replace(migration, running=frozenset())
             return _undo(migration, MigrationFailed(migration.id, "the engine stopped while it was under way"))
+        case _:
+            migration = replace(migration, running=frozenset())
+            return _undo(migration, MigrationAbandoned(migration.id, "the engine was started anew"))
 
 
 def advance(migration: Migration, event: StepEvent) -> Advance:

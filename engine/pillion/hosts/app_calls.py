@@ -46,7 +46,7 @@ class AppCalls:
         try:
             status, answer = await self._get(port, path, timeout_s)
         except (aiohttp.ClientError, OSError) as error:
-            problem = f"{where} does not answer: {error or type(error).__name__}"
+            problem = f"{where} does not answer: {str(error) or type(error).__name__}"
             raise HostUnreachable(problem, place=self._host, remedy="see the app's log") from error
         if status != 200:
             problem = f"{where} answered {status}: {answer[:200].decode(errors='replace')}"

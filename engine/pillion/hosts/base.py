@@ -148,6 +148,9 @@ class MecHost(Protocol):
     async def remove_container(self, name: str) -> None:
         """Kill and remove it."""
 
+    async def last_words(self, name: str) -> str:
+        """The last line that a container of ours wrote, at most 200 characters; empty if none or no such container."""
+
     async def commit(self, name: str, image: str, labels: Mapping[str, str]) -> None:
         """Write the container's filesystem and configuration to `image`, without pausing it."""
 

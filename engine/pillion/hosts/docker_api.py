@@ -73,7 +73,7 @@ class DockerApi:
             problem = f"{what}: the Docker Engine did not answer within {limit_s:g} s"
             raise HostUnreachable(problem, place=self._host, remedy="try again; look at the host's load") from error
         except (aiohttp.ClientError, OSError) as error:
-            problem = f"{what}: no answer from the Docker Engine: {error or type(error).__name__}"
+            problem = f"{what}: no answer from the Docker Engine: {str(error) or type(error).__name__}"
             raise HostUnreachable(problem, place=self._host, remedy="see that dockerd runs there") from error
 
     async def call(

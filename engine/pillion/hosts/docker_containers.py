@@ -25,6 +25,7 @@ from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoSuchOb
 LAB_LABEL = "pillion.lab"
 APP_LABEL = "pillion.app"
 _LOGS = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
+_LAST_WORDS = 200
 _STATES = {
     "created": ContainerState.CREATED,
     "running": ContainerState.RUNNING,
@@ -179,6 +180,13 @@ class DockerContainers:
             archive.addfile(member, io.BytesIO(content))
         params = {"path": str(target.parent)}
         await self._api.call("PUT", f"containers/{quote(container)}/archive", params=params, data=packed.getvalue())
+
+    async def last_words(self, name: str) -> str:
+        if not await self._is_there(name):
+            return ""
+        async with self._api.asking(f"read the log of {name}") as docker:
+            lines = await docker.containers.container(name).log(stdout=True, stderr=True, tail=1)
+        return lines[-1].strip()[-_LAST_WORDS:] if lines else ""
 
     async def changed_paths(self, name: str) -> Sequence[str]:
         changes = await self._api.call("GET", f"containers/{quote(name)}/changes")

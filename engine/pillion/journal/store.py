@@ -77,6 +77,15 @@ def read(path: Path, after: int = 0) -> Iterator[Record]:
         raise _unreadable(path, error) from error
 
 
+def put_aside(path: Path) -> None:
+    """Rename the journal, as one whose lab is gone: it can still be read, but no engine goes on from it."""
+    number = 1 + sum(1 for _ in path.parent.glob(f"{path.stem}-*{path.suffix}"))
+    for part in ("", "-wal", "-shm"):
+        old = path.with_name(path.name + part)
+        if old.exists():
+            old.rename(path.with_name(f"{path.stem}-{number}{path.suffix}{part}"))
+
+
 class Lock:
     """The lab's lock: held by one engine at a time, freed by the kernel when its process ends, however it ends."""
 

@@ -53,8 +53,9 @@ async def _findings(lab_file: Path) -> list[Finding]:
     findings = [Finding("lab file", f"{lab_file}: {len(lab.hosts)} hosts, {len(lab.apps)} apps")]
     findings.append(await look("user", _user))
     findings += await machine_findings(lab)
-    if not any(finding.error for finding in findings):
-        findings += await _base_image()
+    if any(finding.error for finding in findings):
+        return findings  # without these there is no lab to look at
+    findings += await _base_image()
     if not state.compose_file.exists():
         return [*findings, Finding("lab", "not up; `pillion up` makes it")]
     hosts = connect_hosts(lab, state)

@@ -22,7 +22,7 @@ async def inspect(lab: LabSettings, state: LabState, form: str) -> None:
     """Print the lab's services, the containers on its hosts, and the apps as a running engine knows them."""
     found = {
         "services": await _services(lab),
-        "containers": await _containers(lab, state),
+        "containers": await _containers(lab, state) if state.compose_file.exists() else [],
         "apps": await ask(state.control_socket, "GET", "/fleet") or [],
     }
     if form == "json":

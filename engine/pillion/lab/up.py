@@ -20,6 +20,7 @@ from pillion.core.model import HostId
 from pillion.errors import GatewayError, HostUnreachable, MachineError
 from pillion.hosts.base import ContainerSpec, ContainerState
 from pillion.hosts.docker import DockerHost
+from pillion.journal import store
 from pillion.lab import compose
 from pillion.lab.assets import PACKAGE, assets
 from pillion.lab.command import run, stream
@@ -63,7 +64,21 @@ async def up(lab: LabSettings, state: LabState) -> None:
 
 
 async def down(lab: LabSettings, state: LabState, *, purge: bool = False) -> None:
-    """Remove the lab; `purge` also its state folder. Content if there is none."""
+    """Remove the lab; `purge` also its state folder. Content if there is none.
+
+    The journal tells of containers that are gone then, so it is put aside. Raises JournalError while an engine runs.
+    """
+    if state.root.exists():
+        lock = store.Lock.take(state.lock)
+        try:
+            await _remove(lab, state)
+        finally:
+            lock.release()
+    if purge and state.root.exists():
+        await asyncio.to_thread(shutil.rmtree, state.root)
+
+
+async def _remove(lab: LabSettings, state: LabState) -> None:
     hosts = connect_hosts(lab, state)
     for name, settings in lab.hosts.items():
         host = hosts[HostId(name)]
@@ -76,8 +91,7 @@ async def down(lab: LabSettings, state: LabState, *, purge: bool = False) -> Non
         words = [*_compose(lab, state), "--profile", "ue", "down", "--volumes", "--remove-orphans", "--timeout", "5"]
         await run(words, limit_s=_COMPOSE_S)
         state.compose_file.unlink()
-    if purge and state.root.exists():
-        await asyncio.to_thread(shutil.rmtree, state.root)
+    await asyncio.to_thread(store.put_aside, state.journal)
 
 
 async def point_gateways(lab: LabSettings, state: LabState, url: str) -> None:

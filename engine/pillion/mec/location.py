@@ -20,7 +20,7 @@ from pillion.errors import MecError
 from pillion.mec import wire
 
 _ANSWER_S = 2.0
-_LAYOUT_S = 20.0
+_LAYOUT_S = 3.0
 
 
 class LocationClient:

@@ -15,7 +15,7 @@ from pillion.core.actions import MakePlan, PerformStep, UndoStep
 from pillion.core.events import Event, Outcome, PlanFailed, PlanMade, StepDone, StepFailed, StepUndone, UndoFailed
 from pillion.core.model import App, AppId, Epoch, HostId, Instance
 from pillion.core.plan import Group, Situation, Step, Strategy
-from pillion.errors import EngineError, HostRefused, MigrationError, PlanError, StaleEpoch
+from pillion.errors import EngineError, HostRefused, HostUnreachable, MigrationError, PlanError, StaleEpoch
 from pillion.hosts.base import ContainerSpec, ContainerState, MecHost, TransferLink
 from pillion.runtime import clock
 from pillion.userplane import Steering
@@ -69,16 +69,15 @@ class Steps:
     async def plan(self, order: MakePlan) -> Event:
         """The plan, after both hosts have accepted this engine's epoch."""
         try:
-            async with asyncio.timeout(self._timeouts.relocation_s):
-                for instance in (order.source, order.target):
-                    if instance:
-                        await self._host(instance).claim(self._epoch)
+            for instance in (order.source, order.target):
+                if instance:
+                    await self._claim(instance)
             strategy = self._strategies[order.strategy]
             return PlanMade(order.migration, strategy.plan(Situation(order.app, order.source, order.target)))
         except StaleEpoch:
             raise
-        except (EngineError, TimeoutError) as error:
-            return PlanFailed(order.migration, _said(error, "the hosts did not answer in time"))
+        except EngineError as error:
+            return PlanFailed(order.migration, str(error))
 
     async def perform(self, order: PerformStep) -> Event:
         """Perform a step; one that may have been performed before is first asked for."""
@@ -211,6 +210,14 @@ class Steps:
             )
         return self._hosts[instance.host]
 
+    async def _claim(self, instance: Instance) -> None:
+        try:
+            async with asyncio.timeout(self._timeouts.relocation_s):
+                await self._host(instance).claim(self._epoch)
+        except TimeoutError:
+            problem = f"no answer in {self._timeouts.relocation_s:g} s"
+            raise HostUnreachable(problem, place=instance.host, remedy="see that the host is up") from None
+
     async def _state(self, instance: Instance) -> ContainerState | None:
         found = await self._host(instance).container(instance.container)
         return found.state if found else None
@@ -246,10 +253,11 @@ class Steps:
                     return ready.seq
                 raise MigrationError(f"the target serves state {ready.seq}, the source had {least}", place=target.host)
             if await self._state(target) is ContainerState.EXITED:
+                said = await self._host(target).last_words(target.container)
                 raise HostRefused(
                     f"container {target.container} ended by itself",
                     place=target.host,
-                    remedy="see its log with `docker logs` on that host",
+                    remedy=f"it said: {said}" if said else "it said nothing",
                 )
             await asyncio.sleep(_ASK_AGAIN_S)
 
