@@ -220,10 +220,6 @@ class MemoryHost(MecHost):
         await self.reach("last_words", changes=False)
         return ""
 
-    async def changed_paths(self, name: str) -> Sequence[str]:
-        await self.reach("changed_paths", changes=False)
-        return sorted(self._own_container(name).changes)
-
     async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
         done = await self.reach("ensure_volume")
         volume = self.machine.volumes.setdefault(name, MemoryVolume({**labels, LAB_LABEL: self._lab}))

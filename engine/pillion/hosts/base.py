@@ -159,9 +159,6 @@ class MecHost(Protocol):
     async def remove_image(self, name: str) -> None:
         """Remove the name, and the image with the last name. An image in use is left and that is no error."""
 
-    async def changed_paths(self, name: str) -> Sequence[str]:
-        """Paths of the container's own filesystem that differ from its image."""
-
     async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None: ...
 
     async def has_volume(self, name: str) -> bool: ...

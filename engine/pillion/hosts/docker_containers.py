@@ -188,10 +188,6 @@ class DockerContainers:
             lines = await docker.containers.container(name).log(stdout=True, stderr=True, tail=1)
         return lines[-1].strip()[-_LAST_WORDS:] if lines else ""
 
-    async def changed_paths(self, name: str) -> Sequence[str]:
-        changes = await self._api.call("GET", f"containers/{quote(name)}/changes")
-        return [change["Path"] for change in changes or []]
-
     # Whose is it
 
     def _labelled(self, labels: Mapping[str, str]) -> dict[str, str]:
