@@ -20,8 +20,8 @@ $(VENV)/ready: requirements.lock pyproject.toml scripts/setup.sh
 	@scripts/setup.sh
 	@echo "setup: Python packages from requirements.lock into $(VENV)"
 	@python3 -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 demo: setup
