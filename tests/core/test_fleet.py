@@ -1,6 +1,7 @@
 """The fleet's decisions, as plays: what happens, and what comes of it; then every order of events under hypothesis."""
 
 import itertools
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from pillion.core.migration import Phase
 from pillion.core.model import AppId, HostId, PoaId, ZoneId
 from pillion.replay.player import Player
 
-from .examples import A2, MEC1, MEC2, MEC3, UE, engine_started
+from .examples import A2, MEC1, MEC2, MEC3, POLICY, UE, engine_started
 from .model_world import REFUSED, UNHEARD, WELL, ModelWorld, Verdict
 
 
@@ -179,6 +180,16 @@ def test_a_visit_is_counted_from_the_start_of_an_engine_whose_clock_began_anew()
     restart(play, now_s=1.0)
     play.end()
     assert play.state.serving.host == MEC2
+
+
+def test_an_app_that_left_the_lab_file_before_it_ever_served_is_not_started():
+    play = Play(lambda name: (0.1, REFUSED if name == "plan" else WELL))
+    fleet = Player(Fleet.empty(), play.world)
+    fleet.put(0.0, engine_started())
+    fleet.put(0.05, replace(engine_started(5), apps=(), policy=replace(POLICY, start={})))
+    fleet.run(50.0)
+    assert fleet.fleet.apps[A2.id].serving is None
+    assert fleet.fleet.apps[A2.id].migration is None
 
 
 def test_a_request_by_hand_is_seen_through_although_the_ue_changes_its_poa():

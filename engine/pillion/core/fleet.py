@@ -141,7 +141,7 @@ def _engine_started(fleet: Fleet, event: EngineStarted, now_s: float) -> Decisio
         if state.migration:
             fleet, more = _advanced(fleet, state, migrations.recover(state.migration), now_s)
         elif state.serving is None:
-            fleet, more = _start(fleet, state, fleet.policy.start[state.app.id], Trigger.START, "first start")
+            fleet, more = _first_start(fleet, state)
         else:
             more = []
         orders += [*more, SetAlarm(state.app.id, now_s + fleet.policy.settle_s)]
@@ -210,7 +210,7 @@ def _may_be_given_up(moving: Migration) -> bool:
 def _look_again(fleet: Fleet, state: AppState, now_s: float) -> Decision:
     """Bring an app to where its UE is, as far as its visit has settled; called by alarms and after each migration."""
     if state.serving is None and state.migration is None:
-        return _start(fleet, state, fleet.policy.start[state.app.id], Trigger.START, "first start tried again")
+        return _first_start(fleet, state)
     if state.serving is None:
         return fleet, []
     visit = state.visit
@@ -260,6 +260,12 @@ def _requested(fleet: Fleet, event: MigrationRequested, now_s: float) -> Decisio
 def _start_asked(fleet: Fleet, state: AppState, event: MigrationRequested) -> Decision:
     state = replace(state, asked=None)
     return _start(fleet, state, event.target, Trigger.OPERATOR, "asked for by hand", event.strategy)
+
+
+def _first_start(fleet: Fleet, state: AppState) -> Decision:
+    host = fleet.policy.start.get(state.app.id)
+    # An app that has left the lab file before it ever served is not started any more.
+    return _start(fleet, state, host, Trigger.START, "first start") if host else (fleet, [])
 
 
 def _start(

@@ -7,6 +7,7 @@ on this machine and on hosts that are not ours to remove.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import shutil
@@ -76,6 +77,9 @@ async def down(lab: LabSettings, state: LabState, *, purge: bool = False) -> Non
             lock.release()
     if purge and state.root.exists():
         await asyncio.to_thread(shutil.rmtree, state.root)
+        if state.root.parent.name == "pillion":
+            with contextlib.suppress(OSError):  # other labs have their state there
+                state.root.parent.rmdir()
 
 
 async def _remove(lab: LabSettings, state: LabState) -> None:
