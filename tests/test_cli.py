@@ -257,7 +257,7 @@ def test_a_plan_is_a_table_for_people(pillion: Pillion):
     assert [row[1] for row in rows if row[0] == "relocation"] == [
         "fence", "last-bytes", "start", "prove", "switch", "kill",
     ]  # fmt: skip
-    assert ["pre-relocation", "create", "target", "create-volume, send-image", "CreateContainer"] in rows
+    assert ["pre-relocation", "create", "target", "send-image", "CreateContainer"] in rows
 
 
 def test_a_plan_is_data_for_programs(pillion: Pillion):

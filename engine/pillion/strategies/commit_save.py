@@ -55,14 +55,16 @@ def _commit_save(situation: Situation) -> Plan:
         add("tell-source", pre, Place.SOURCE, TellApp(source, in_migration=True))
         told = ("tell-source",)
     add("open-link", pre, Place.TRANSFER, OpenLink(source, target))
-    add("commit", pre, Place.SOURCE, CommitImage(source, image), *told)
-    add("send-image", pre, Place.TRANSFER, TransferImage(image, app.image, source, target), "open-link", "commit")
-    created: tuple[str, ...] = ("send-image",)
+    copied: tuple[str, ...] = ()
     if app.volume:
         add("create-volume", pre, Place.TARGET, CreateVolume(target))
         add("copy-volume", pre, Place.TRANSFER, TransferVolume(source, target), "create-volume", "open-link", *told)
-        created = ("send-image", "create-volume")
-    add("create", pre, Place.TARGET, CreateContainer(target, image), *created)
+        copied = ("copy-volume",)
+    add("commit", pre, Place.SOURCE, CommitImage(source, image), *told)
+    # A link carries one transfer at a time; waiting here keeps the wait out of the step's time.
+    transfer = TransferImage(image, app.image, source, target)
+    add("send-image", pre, Place.TRANSFER, transfer, "open-link", "commit", *copied)
+    add("create", pre, Place.TARGET, CreateContainer(target, image), "send-image")
 
     add("fence", move, Place.SOURCE, FenceSource(source))
     fenced = "fence"
