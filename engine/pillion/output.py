@@ -30,4 +30,4 @@ def _word(value: Any) -> str:
     if isinstance(value, Mapping):
         parts = [_word(part) for key, part in value.items() if key != "is" and part not in (None, {}, 0)]
         return "/".join(parts)
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

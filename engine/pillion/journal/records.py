@@ -58,6 +58,9 @@ class Record:
     def line(self) -> str:
         """`<time> <kind> <subject> (key=value …)`, one line for people."""
         facts = {key: value for key, value in encode_fields(self.fact).items() if key not in _NOT_IN_LINE}
+        if outcome := facts.pop("outcome", None):
+            moved = {"sent_bytes": outcome["sent_bytes"]} if outcome["sent_bytes"] else {}
+            facts |= {"seconds": outcome["seconds"], **moved, **outcome["detail"]}
         return " ".join(f"{self.at_utc} {self.kind} {self.subject} ({words(facts)})".split())
 
     def as_json(self) -> dict[str, Any]:
