@@ -61,7 +61,9 @@ class Record:
         if outcome := facts.pop("outcome", None):
             moved = {"sent_bytes": outcome["sent_bytes"]} if outcome["sent_bytes"] else {}
             facts |= {"seconds": outcome["seconds"], **moved, **outcome["detail"]}
-        return " ".join(f"{self.at_utc} {self.kind} {self.subject} ({words(facts)})".split())
+        told = f"({said})" if (said := words(facts)) else ""
+        # One line, whatever a host had to say.
+        return " ".join(f"{self.at_utc} {self.kind} {self.subject} {told}".split())
 
     def as_json(self) -> dict[str, Any]:
         """The record for programs, as `pillion events --format json` prints it."""
