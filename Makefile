@@ -4,12 +4,13 @@ LAB ?= lab.pillion.yml
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check images lint clean
+.PHONY: help setup demo test check bench images lint clean
 
 help:
 	@echo "make demo    a vehicle drives, its service follows it, and what the UE saw of it is reported (6 to 15 minutes)"
 	@echo "make test    every capability once, on real parts (under 25 minutes)"
 	@echo "make check   the fast part: lint, types, imports, unit tests (under 3 minutes, needs no Docker)"
+	@echo "make bench   the engine against the procedure by hand, five rounds each (about 6 minutes); see docs/bench.md"
 	@echo "make setup   install and start what is missing: Docker, Compose, Python packages"
 	@echo "make images  build the lab's container images"
 
@@ -41,6 +42,9 @@ check: lint
 
 test: setup lint images
 	@status=0; $(BIN)/python -m pytest -m "" --durations=15 || status=$$?; scripts/setup.sh --stop; exit $$status
+
+bench: setup images
+	@$(BIN)/pillion bench
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

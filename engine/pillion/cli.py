@@ -278,3 +278,30 @@ def demo(lab_file: Path | None, ue: str, lap: float, keep: bool, form: str) -> N
     from pillion.experiments import drive
 
     _run(_until_told(lambda stop: drive.demo(config.find(lab_file), ue, lap, keep, form, stop)))
+
+
+@cli.command()
+@click.option(
+    "-t",
+    "--lab",
+    "lab_file",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Lab file with the app once for each way; the bench's own by default.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, help="Counted migrations of each way.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("docs/results"),
+    help="Folder for the results page.",
+)
+def bench(lab_file: Path | None, rounds: int, results: Path) -> None:
+    """Race the engine against the procedure by hand, in a lab of their own, and write down every value."""
+    from functools import partial
+
+    from pillion import app
+    from pillion.experiments import bench as benches
+
+    engine = partial(app.engine, follow=False)
+    _run(_until_told(lambda stop: benches.bench(lab_file, rounds, results, engine, stop)))

@@ -4,7 +4,8 @@ import asyncio
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,12 +88,18 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     _remove_leftovers(settings.lab)
     subprocess.run(["docker", "build", "-q", "-t", "pillion-test/fragile", str(HERE / "fragile")], check=True)
     try:
-        asyncio.run(up.up(settings, lab.state))
+        _run(up.up(settings, lab.state))
         yield lab
     finally:
-        asyncio.run(up.down(settings, lab.state, purge=True))
+        _run(up.down(settings, lab.state, purge=True))
         subprocess.run(["docker", "image", "rm", "-f", "pillion-test/fragile"], check=False)
         del os.environ["PILLION_STATE"]
+
+
+def _run(work: Coroutine[object, object, None]) -> None:
+    """Run it in a thread of its own: in this one `asyncio.run` would take the loop from under pytest-asyncio."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 def _remove_leftovers(name: str) -> None:

@@ -9,11 +9,14 @@ from pillion.core.events import VisitSatOut
 from pillion.experiments import drive
 
 from .conftest import Lab
+from .test_migrations import A2, MEC1, home
 
 pytestmark = pytest.mark.lab
 
 
 async def test_a_lap_of_the_vehicle_moves_its_app_there_and_back_and_sits_the_short_visit_out(lab: Lab) -> None:
+    async with lab.engine() as driver:
+        await home(lab, driver, A2, MEC1)
     report = await drive.drive(lab.file, lab.settings, lab.state, "10.100.0.2", 225.0, asyncio.Event())
     assert [check for check in report.checks if not check.holds] == []
     status = Counter(migration.status for migration in report.migrations)

@@ -1,0 +1,246 @@
+"""The source study's procedure by hand, literally: strategy M2 with A2, line by line, typed on the host it belongs to.
+
+It is the baseline that the engine is raced against, so it is made neither slower nor faster than it was: every host has
+a shell left open, as an operator has it, and a line's time is from its typing until the shell is back. Nothing of the
+engine is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from pillion.core.model import App, HostId, Instance
+from pillion.core.plan import Group, Place
+from pillion.errors import HostRefused, HostUnreachable
+
+NC_PORT = 5555
+_MARK = "--back-in-the-shell"
+_LINE_S = 120.0
+_END_S = 5.0
+_KEY = ".ssh/id_ed25519"
+_LISTENS = f"grep -q ':{NC_PORT:04X} 00000000:0000 0A' /proc/net/tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the procedure, the host it is typed on, and what the study counts it as."""
+
+    group: Group
+    place: Place
+    on: HostId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A line that was typed; seconds on the monotonic clock of the machine that types."""
+
+    line: Line
+    began_s: float
+    seconds: float
+
+    @property
+    def ended_s(self) -> float:
+        """When the shell was back."""
+        return self.began_s + self.seconds
+
+
+def moved_image(app: App) -> str:
+    """`app:m`, the name of the image that a migration by hand makes."""
+    return f"pillion-bench/{app.id}:m"
+
+
+def run_options(app: App, instance: Instance, lab: str, network: str) -> str:
+    """OPT: what the engine gives a container too, so that both race with the same one."""
+    assert app.volume is not None
+    words = ["--name", instance.container, "--network", network, "--publish", f"{app.port}:{app.port}"]
+    words += ["--volume", f"{instance.volume}:{app.volume.mount}"]
+    words += ["--log-driver", "json-file", "--log-opt", "max-size=10m", "--log-opt", "max-file=2"]
+    environment = {
+        "PILLION_APP": app.id,
+        "PILLION_UE": app.ue,
+        "PILLION_INSTANCE": instance.container,
+        "PILLION_EPOCH": instance.epoch,
+        "PILLION_PORT": app.port,
+    }
+    labels = {
+        "pillion.lab": lab,
+        "pillion.app": app.id,
+        "pillion.ue": app.ue,
+        "pillion.epoch": instance.epoch,
+        "pillion.migration": f"{app.id}-{instance.epoch}",
+    }
+    for option, facts in (("--env", environment), ("--label", labels)):
+        for name, value in facts.items():
+            words += [option, f"{name}={value}"]
+    return shlex.join(words)
+
+
+def start(app: App, instance: Instance, options: str) -> list[Line]:
+    """The app's first start, from its own image."""
+    return [
+        Line(Group.PRE_RELOCATION, Place.TARGET, instance.host, f"docker volume create {instance.volume}"),
+        Line(Group.RELOCATION, Place.TARGET, instance.host, f"docker run -d {options} {app.image}"),
+    ]
+
+
+def procedure(
+    app: App, source: Instance, target: Instance, addresses: Mapping[HostId, str], options: str
+) -> list[Line]:
+    """The study's M2, in the order in which it is typed. `options` are those of the target's `docker run`."""
+    pre, move = Group.PRE_RELOCATION, Group.RELOCATION
+    c, image, to = source.container, moved_image(app), addresses[target.host]
+
+    def on_source(group: Group, place: Place, text: str) -> Line:
+        return Line(group, place, source.host, text)
+
+    def on_target(group: Group, place: Place, text: str) -> Line:
+        return Line(group, place, target.host, text)
+
+    return [
+        on_source(pre, Place.SOURCE, _get(addresses[source.host], app.port, f"{app.phase_hook}?inMigration=1")),
+        on_source(pre, Place.SOURCE, f"docker commit {c} {image}"),
+        on_source(pre, Place.SOURCE, f"docker save {image} -o i.tar"),
+        on_source(pre, Place.TRANSFER, f"scp i.tar {to}:"),
+        on_target(pre, Place.TARGET, "docker load -i i.tar"),
+        on_source(move, Place.SOURCE, f"docker stop {c}"),
+        on_source(move, Place.SOURCE, f"tar -C {_mountpoint(source)} -cf dv.tar ."),
+        # Typed before the source's line; here nobody's fingers take the time in which it comes to listen.
+        on_target(move, Place.TRANSFER, f"nc -l -p {NC_PORT} > dv.tar & until {_LISTENS}; do :; done"),
+        on_source(move, Place.TRANSFER, f"dd if=dv.tar | nc -N {to} {NC_PORT}"),
+        on_target(move, Place.TRANSFER, "wait $!"),
+        on_target(move, Place.TARGET, f"docker volume create {target.volume}"),
+        on_target(move, Place.TARGET, f"tar -C {_mountpoint(target)} -xf dv.tar"),
+        on_target(move, Place.TARGET, f"docker run -d {options} {image}"),
+    ]
+
+
+def tidy(app: App, source: Instance, target: Instance, addresses: Mapping[HostId, str]) -> list[Line]:
+    """What is done after the race, and not timed: the app is told of the end, the source keeps its layers alone."""
+    ended = _get(addresses[target.host], app.port, str(app.phase_hook))
+    removed = f"docker rm {source.container} && docker volume rm {source.volume} && rm i.tar dv.tar"
+    forgotten = f"docker image rm --force {moved_image(app)}; docker image prune --force"
+    return [
+        Line(Group.CLEAN_UP, Place.TARGET, target.host, ended),
+        Line(Group.CLEAN_UP, Place.SOURCE, source.host, removed),
+        Line(Group.CLEAN_UP, Place.SOURCE, source.host, forgotten),
+        Line(Group.CLEAN_UP, Place.TARGET, target.host, "rm i.tar dv.tar; docker image prune --force"),
+    ]
+
+
+def stop_to_start_s(typed: Sequence[Typed]) -> float:
+    """The study's service downtime: from giving `docker stop` until the app has started on the target."""
+    stop = next(each for each in typed if each.line.text.startswith("docker stop"))
+    run = next(each for each in typed if each.line.text.startswith("docker run"))
+    return run.ended_s - stop.began_s
+
+
+def phases(typed: Sequence[Typed]) -> dict[tuple[Group, Place], float]:
+    """Seconds by group and place; the lines follow each other, so they add up."""
+    spent: dict[tuple[Group, Place], float] = {}
+    for each in typed:
+        key = each.line.group, each.line.place
+        spent[key] = spent.get(key, 0.0) + each.seconds
+    return spent
+
+
+def _get(address: str, port: int, path: str) -> str:
+    # What `curl http://S:3000/…` does; a MEC host has nc and needs no curl.
+    return f"printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' | nc {address} {port} | grep '200 OK'"
+
+
+def _mountpoint(instance: Instance) -> str:
+    return f"/var/lib/docker/volumes/{instance.volume}/_data"
+
+
+class Terminal:
+    """A shell left open on a MEC host of the lab, in its user's home. Open it with `async with`."""
+
+    def __init__(self, host: HostId, container: str) -> None:
+        self.host = host
+        self.command: tuple[str, ...] = ("docker", "exec", "--interactive", container, "sh")
+
+    async def __aenter__(self) -> Terminal:
+        self._process = await asyncio.create_subprocess_exec(
+            *self.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        await self.type("cd")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), _END_S)
+        except TimeoutError:  # in the middle of a line, after Ctrl-C
+            self._process.kill()
+            await self._process.wait()
+
+    async def type(self, text: str) -> tuple[float, float, str]:
+        """Type a line; when it began, the seconds until the shell was back, and what it said.
+
+        Raises HostRefused if it failed, HostUnreachable if the shell is gone or the line takes too long.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        said: list[str] = []
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        try:
+            async with asyncio.timeout(_LINE_S):
+                stdin.write(f"{{ {text}\n}} </dev/null 2>&1; printf '\\n{_MARK} %s\\n' $?\n".encode())
+                while not (heard := (await stdout.readline()).decode(errors="replace")).startswith(_MARK):
+                    if not heard:
+                        raise HostUnreachable("the shell ended", place=self.host, remedy=f"it was asked: {text}")
+                    said.append(heard.strip())
+        except TimeoutError as late:
+            raise HostUnreachable(f"no end after {_LINE_S:g} s: {text}", place=self.host) from late
+        seconds = clock() - began_s
+        answer = "\n".join(filter(None, said))
+        if heard.split()[1] != "0":
+            raise HostRefused(f"{text}: {answer or 'failed'}", place=self.host)
+        return began_s, seconds, answer
+
+
+async def type_all(lines: Sequence[Line], terminals: Mapping[HostId, Terminal]) -> list[Typed]:
+    """Type the lines one after the other. Raises HostError at the first that fails."""
+    typed = []
+    for line in lines:
+        began_s, seconds, _ = await terminals[line.on].type(line.text)
+        typed.append(Typed(line, began_s, seconds))
+    return typed
+
+
+async def exchange_keys(
+    terminals: Mapping[HostId, Terminal], addresses: Mapping[HostId, str], known_hosts: str
+) -> None:
+    """Give each host a key of its own for `scp`, which the others accept, and the pinned keys of the others."""
+    for host, terminal in terminals.items():
+        await terminal.type(f"ssh-keygen -q -t ed25519 -N '' -C bench-{host} -f {_KEY}")
+        await terminal.type(f"printf %s {shlex.quote(known_hosts)} > .ssh/known_hosts")
+        _, _, public = await terminal.type(f"cat {_KEY}.pub")
+        for other in terminals.values():
+            if other is not terminal:
+                await other.type(f"echo {shlex.quote(public)} >> .ssh/authorized_keys")
+    for host, terminal in terminals.items():
+        for name, address in addresses.items():
+            if name != host:
+                await terminal.type(f"ssh -o BatchMode=yes {address} true")
+
+
+async def remove_keys(terminals: Mapping[HostId, Terminal]) -> None:
+    """Take the keys of `exchange_keys` back; content if a host is gone, or a line is still running there."""
+    for terminal in terminals.values():
+        with contextlib.suppress(HostRefused, HostUnreachable, ConnectionError):
+            await terminal.type(f"rm -f {_KEY} {_KEY}.pub .ssh/known_hosts; sed -i '/ bench-/d' .ssh/authorized_keys")
