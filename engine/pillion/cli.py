@@ -284,7 +284,6 @@ def demo(lab_file: Path | None, ue: str, lap: float, keep: bool, form: str) -> N
 @click.option(
     "-t",
     "--lab",
-    "lab_file",
     type=click.Path(path_type=Path),
     default=None,
     help="Lab file with the app once for each way; the bench's own by default.",
@@ -296,7 +295,7 @@ def demo(lab_file: Path | None, ue: str, lap: float, keep: bool, form: str) -> N
     default=Path("docs/results"),
     help="Folder for the results page.",
 )
-def bench(lab_file: Path | None, rounds: int, results: Path) -> None:
+def bench(lab: Path | None, rounds: int, results: Path) -> None:
     """Race the engine against the procedure by hand, in a lab of their own, and write down every value."""
     from functools import partial
 
@@ -304,4 +303,4 @@ def bench(lab_file: Path | None, rounds: int, results: Path) -> None:
     from pillion.experiments import bench as benches
 
     engine = partial(app.engine, follow=False)
-    _run(_until_told(lambda stop: benches.bench(lab_file, rounds, results, engine, stop)))
+    _run(_until_told(lambda stop: benches.bench(lab, rounds, results, engine, stop)))

@@ -23,7 +23,7 @@ _MARK = "--back-in-the-shell"
 _LINE_S = 120.0
 _END_S = 5.0
 _KEY = ".ssh/id_ed25519"
-_LISTENS = f"grep -q ':{NC_PORT:04X} 00000000:0000 0A' /proc/net/tcp"
+_LISTENS = f"grep -qs ':{NC_PORT:04X} 0*:0000 0A' /proc/net/tcp /proc/net/tcp6"
 
 
 @dataclass(frozen=True, slots=True)
