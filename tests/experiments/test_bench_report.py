@@ -1,5 +1,7 @@
 """The race's figures: medians, ratios and what they are held against."""
 
+from dataclasses import replace
+
 import pytest
 
 from pillion.core.measures import Switchover
@@ -21,7 +23,7 @@ def one(way: Way, number: int, downtime_s: float, total_s: float, went_back: int
         cleaned_s=total_s + 1 if way is Way.ENGINE else None,
         phases={(Group.PRE_RELOCATION, Place.SOURCE): total_s - 1, (Group.RELOCATION, Place.TARGET): 1.0},
         lines=[("dd if=dv.tar | nc", 0.1)],
-        failed=0,
+        failures={},
         went_back=went_back,
         lateness_s=0.002,
     )
@@ -64,6 +66,12 @@ def test_a_lost_state_is_said() -> None:
     text = page([*ROUNDS, one(Way.SHELL, 4, 1.0, 1.0, went_back=3)], {}, 200)
     assert "State kept in 9 of 10 migrations" in text
     assert "| lost |" in text
+
+
+def test_requests_that_failed_are_counted_and_said_by_kind() -> None:
+    text = page([*ROUNDS, replace(ROUNDS[0], failures={"status 502": 2})], {}, 200)
+    assert "2 requests of the UE failed" in text
+    assert "| 2: status 502 |" in text
 
 
 def test_a_single_value_is_its_own_median() -> None:

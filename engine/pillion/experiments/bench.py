@@ -217,7 +217,7 @@ class _Race:
             cleaned_s=None,
             phases=manual.phases(typed),
             lines=[(each.line.text, each.seconds) for each in typed],
-            failed=summary.failed,
+            failures=summary.errors,
             went_back=summary.counter_went_back + summary.seq_went_back,
             lateness_s=summary.lateness_max_s,
         )
@@ -252,7 +252,7 @@ class _Race:
             cleaned_s=report.ended_s - report.began_s,
             phases={key: spent.seconds for key, spent in report.phases.items()},
             lines=[(each.step.id, each.outcome.seconds) for each in report.steps],
-            failed=summary.failed,
+            failures=summary.errors,
             went_back=summary.counter_went_back + summary.seq_went_back,
             lateness_s=summary.lateness_max_s,
         )

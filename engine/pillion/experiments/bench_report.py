@@ -41,8 +41,8 @@ class Round:
     phases: Mapping[tuple[Group, Place], float]
     lines: Sequence[tuple[str, float]]
     """Each line by hand, or each step of the engine's plan, and how long it took."""
-    failed: int
-    """Requests of the UE that failed."""
+    failures: Mapping[str, int]
+    """Requests of the UE that failed, by kind."""
     went_back: int
     """Answers with a lower counter or sequence number than one before: the state was not kept."""
     lateness_s: float
@@ -134,7 +134,7 @@ def page(rounds: Sequence[Round], machine: Mapping[str, str], rate_hz: float) ->
     counted = max(one.number for one in rounds)
     ways = [way.value for way in Way]
     kept = sum(one.state_kept for one in rounds)
-    failed = sum(one.failed for one in rounds)
+    failed = sum(sum(one.failures.values()) for one in rounds)
     parts = [
         "# Bench results",
         f"Written by `pillion bench`; [what is compared with what, and what the numbers mean](../bench.md). {counted} "
@@ -200,7 +200,9 @@ def _row(one: Round) -> list[str]:
     return [
         *(str(one.number), one.way.value, one.source),
         *(f"{figure:.3f}" for figure in figures),
-        *("kept" if one.state_kept else "lost", str(one.failed), f"{one.lateness_s:.3f}"),
+        "kept" if one.state_kept else "lost",
+        ", ".join(f"{count}: {error}" for error, count in one.failures.items()) or "none",
+        f"{one.lateness_s:.3f}",
     ]
 
 
