@@ -23,17 +23,17 @@ from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_
 from pillion import config
 from pillion.config import LabSettings
 from pillion.core.events import MigrationCompleted
-from pillion.core.measures import ProbeSummary, Sample, summarise
+from pillion.core.measures import ProbeSummary, summarise
 from pillion.core.model import App
 from pillion.core.reports import MigrationReport, migration_reports
 from pillion.errors import MachineError, MecError, MigrationError
 from pillion.experiments.report import Check, DriveReport, print_drive
+from pillion.experiments.ue import asking
 from pillion.journal import store
 from pillion.journal.records import Record
-from pillion.lab import compose, up
+from pillion.lab import up
 from pillion.lab.command import run
 from pillion.lab.state import LabState
-from pillion.probe import read_samples
 from pillion.runtime.control import ask
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,8 @@ async def drive(
     written = await asyncio.to_thread(lambda: [record.seq for record in store.read(state.journal)])
     async with _engine(lab_file, state):
         await _until(_SERVES_S, f"{app.id} serves", lambda: _serves(state, app.id))
-        async with _probe(lab, state, app.port) as samples_of:
+        async with asking(lab, state, app.port, RATE_HZ) as probe:
+            await _until(_SERVES_S, "the probe is answered", probe.samples)
             log.info("the vehicle %s drives for %g s at speed %g", ue, lap_s, lab.sandbox.speed)
             await _control(lab, "POST", "/drive", {"running": True})
             answering = await _watch(lab, state, app, max(written, default=0), lap_s, stop)
@@ -80,7 +81,7 @@ async def drive(
             await _control(lab, "POST", "/drive", {"running": False})
             await asyncio.sleep(1.0)  # the app's last request of the drive has been answered well before
             served = await _control_app(lab, app.port)
-        samples = samples_of()
+        samples = await probe.samples()
     truth = await _control(lab, "GET", f"/truth?ue={ue}")
     records = await asyncio.to_thread(_since, state, max(written, default=0))
     reports = [report for report in migration_reports((r.now_s, r.fact) for r in records) if report.started.source]
@@ -154,28 +155,6 @@ async def _engine(lab_file: Path, state: LabState) -> AsyncIterator[None]:
         raise MachineError(f"the engine ended with exit code {code}", place="pillion run", remedy="its log is above")
 
 
-@asynccontextmanager
-async def _probe(lab: LabSettings, state: LabState, port: int) -> AsyncIterator[Callable[[], list[Sample]]]:
-    """The UE asks all the while, from its own side of the lab; its samples once it has ended."""
-    samples = state.ue / "samples.jsonl"
-    name = f"{compose.project(lab)}-ue"
-    url = f"http://{lab.user_plane_address}:{port}/"
-    words = ["docker", "compose", "--project-name", compose.project(lab), "--file", str(state.compose_file)]
-    words += ["run", "--rm", "-T", "--name", name, "ue", "python3", "-m", "pillion.probe", url]
-    words += ["--rate", str(RATE_HZ), "--samples", "/ue/samples.jsonl"]
-    process = await asyncio.create_subprocess_exec(
-        *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await _until(_SERVES_S, "the probe is answered", lambda: _has_samples(samples))
-        yield lambda: read_samples(samples.read_bytes())
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(MachineError):
-                await run(["docker", "kill", "--signal", "TERM", name], limit_s=20)
-            await asyncio.wait_for(process.wait(), 60)
-
-
 async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> int:
     if process.returncode is None:
         process.send_signal(number)
@@ -225,7 +204,7 @@ def _since(state: LabState, written: int) -> list[Record]:
     return list(store.read(state.journal, written))
 
 
-async def _until(limit_s: float, what: str, holds: Callable[[], Awaitable[bool]]) -> None:
+async def _until(limit_s: float, what: str, holds: Callable[[], Awaitable[object]]) -> None:
     """Ask again and again until it holds, for at most `limit_s`."""
     again = retry(
         retry=retry_if_result(lambda held: not held), wait=wait_fixed(_LOOK_S), stop=stop_after_delay(limit_s)
@@ -245,10 +224,6 @@ async def _serves(state: LabState, app: str) -> bool:
 async def _at_rest(state: LabState) -> bool:
     fleet = await ask(state.control_socket, "GET", "/fleet") or []
     return all(each["phase"] in (None, "prepared") for each in fleet)
-
-
-async def _has_samples(samples: Path) -> bool:
-    return await asyncio.to_thread(lambda: samples.exists() and samples.stat().st_size > 0)
 
 
 async def _control(lab: LabSettings, method: str, path: str, body: object = None) -> Any:
