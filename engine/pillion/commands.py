@@ -93,8 +93,7 @@ def show_plan(lab: LabSettings, state: LabState, name: str, target: str, strateg
 
 async def migrate(lab: LabSettings, state: LabState, name: str, target: str, strategy: str | None, form: str) -> None:
     """Move an app, through the running engine or with one of our own, and print the report of the migration."""
-    written = [record.seq for record in await asyncio.to_thread(_read, state, 0)]
-    after = written[-1] if written else 0
+    after = await asyncio.to_thread(store.last_seq, state.journal)
     order = {"app": name, "to": target, "strategy": strategy}
     if await ask(state.control_socket, "POST", "/migrate", order) is not None:
         report = await _ended(state, after, name)

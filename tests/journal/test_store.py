@@ -18,7 +18,7 @@ from pillion.core.events import AlarmRang, Event, TrackingLost
 from pillion.core.model import AppId
 from pillion.errors import JournalError
 from pillion.journal.records import Record
-from pillion.journal.store import FORMAT, Journal, Lock, read
+from pillion.journal.store import FORMAT, Journal, Lock, last_seq, read
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -292,3 +292,15 @@ def test_the_lock_of_an_engine_that_was_killed_is_free_at_once(tmp_path: Path):
         lock = Lock.take(tmp_path / "lock")
     assert (tmp_path / "lock").read_text() == str(os.getpid())
     lock.release()
+
+
+async def test_the_newest_record_is_known_without_reading_the_others(tmp_path: Path):
+    path = tmp_path / "journal.db"
+    assert last_seq(path) == 0
+    journal = await Journal.open(path)
+    try:
+        assert last_seq(path) == 0
+        written = await journal.append(alarms(3))
+        assert last_seq(path) == written[-1] == [found.seq for found in read(path)][-1]
+    finally:
+        await journal.close()

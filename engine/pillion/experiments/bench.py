@@ -227,7 +227,7 @@ class _Race:
         source = self._driver.fleet.apps[app.id].serving
         assert source is not None
         target = self._other(source.host)
-        written = await asyncio.to_thread(_last_seq, self._state)
+        written = await asyncio.to_thread(store.last_seq, self._state.journal)
         epoch = self._driver.fleet.next_epoch
         async with self._asking(app) as ue:
             await ue.answered_by(source.epoch)
@@ -278,10 +278,6 @@ def _seen(summary: ProbeSummary, epoch: int) -> Switchover:
         saw = ", ".join(str(each.to_epoch) for each in summary.switchovers) or "none"
         raise MigrationError(f"the UE saw switchovers to {saw}, not the one to {epoch}", place="probe")
     return summary.switchovers[0]
-
-
-def _last_seq(state: LabState) -> int:
-    return max((record.seq for record in store.read(state.journal)), default=0)
 
 
 def _report(state: LabState, after: int) -> MigrationReport:

@@ -69,21 +69,21 @@ async def drive(
     if not apps:
         raise MachineError(f"no app of this lab rides with {ue}", place=str(lab_file), remedy="see its apps")
     app = apps[0]
-    written = await asyncio.to_thread(lambda: [record.seq for record in store.read(state.journal)])
+    written = await asyncio.to_thread(store.last_seq, state.journal)
     async with _engine(lab_file, state):
         await _until(_SERVES_S, f"{app.id} serves", lambda: _serves(state, app.id))
         async with asking(lab, state, app.port, RATE_HZ) as probe:
             await _until(_SERVES_S, "the probe is answered", probe.samples)
             log.info("the vehicle %s drives for %g s at speed %g", ue, lap_s, lab.sandbox.speed)
             await _control(lab, "POST", "/drive", {"running": True})
-            answering = await _watch(lab, state, app, max(written, default=0), lap_s, stop)
+            answering = await _watch(lab, state, app, written, lap_s, stop)
             await _until(_ENDS_S, "no migration is under way", lambda: _at_rest(state))
             await _control(lab, "POST", "/drive", {"running": False})
             await asyncio.sleep(1.0)  # the app's last request of the drive has been answered well before
             served = await _control_app(lab, app.port)
         samples = await probe.samples()
     truth = await _control(lab, "GET", f"/truth?ue={ue}")
-    records = await asyncio.to_thread(_since, state, max(written, default=0))
+    records = await asyncio.to_thread(_since, state, written)
     reports = [report for report in migration_reports((r.now_s, r.fact) for r in records) if report.started.source]
     summary = summarise(samples)
     return DriveReport(

@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -62,17 +62,34 @@ def read(path: Path, after: int = 0) -> Iterator[Record]:
 
     Raises JournalError if it is not one of ours.
     """
+    with _reading(path) as connection:
+        if connection is None:
+            return
+        rows = connection.execute(
+            "SELECT seq, at_utc, now_s, epoch, role, kind, body FROM journal WHERE seq > ? ORDER BY seq", (after,)
+        )
+        for seq, at_utc, now_s, epoch, role, kind, body in rows:
+            yield Record(seq, at_utc, now_s, epoch, role, loads(kind, body))
+
+
+def last_seq(path: Path) -> int:
+    """The `seq` of the newest record, to read on from there; 0 if there is none. Raises JournalError as `read` does."""
+    with _reading(path) as connection:
+        if connection is None:
+            return 0
+        (newest,) = connection.execute("SELECT max(seq) FROM journal").fetchone()
+        return newest or 0
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """A connection that only reads; None while there is no journal, or an engine is just making it."""
     if not path.exists():
+        yield None
         return
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            if not _format(path, connection):
-                return  # An engine is just making it.
-            rows = connection.execute(
-                "SELECT seq, at_utc, now_s, epoch, role, kind, body FROM journal WHERE seq > ? ORDER BY seq", (after,)
-            )
-            for seq, at_utc, now_s, epoch, role, kind, body in rows:
-                yield Record(seq, at_utc, now_s, epoch, role, loads(kind, body))
+            yield connection if _format(path, connection) else None
     except sqlite3.DatabaseError as error:
         raise _unreadable(path, error) from error
 
