@@ -10,18 +10,15 @@ import asyncio
 import contextlib
 import logging
 import os
-import platform
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 import click
 
-from pillion import __version__, config
+from pillion import config
 from pillion.config import LabSettings
 from pillion.core.events import MigrationRequested
 from pillion.core.fleet import AppState
@@ -29,9 +26,11 @@ from pillion.core.measures import ProbeSummary, Switchover, summarise
 from pillion.core.model import App, AppId, Epoch, HostId, Instance
 from pillion.core.plan import Group
 from pillion.core.reports import MigrationReport, migration_reports
-from pillion.errors import ConfigError, MachineError, MecError, MigrationError
+from pillion.errors import ConfigError, MachineError, MigrationError
 from pillion.experiments import bench_report, manual
 from pillion.experiments.bench_report import Round, Way
+from pillion.experiments.conditions import conditions
+from pillion.experiments.http import control_sandbox
 from pillion.experiments.ue import Ue, asking
 from pillion.journal import store
 from pillion.lab import compose, up
@@ -151,7 +150,8 @@ class _Race:
         race = cls(lab, state, driver, terminals)
         for way in (Way.SHELL, Way.EXEC):
             await race._start(APPS[way])
-        await _drive(lab)
+        # The vehicle drives, so that the app has a state to lose.
+        await control_sandbox(lab, "POST", "/drive", {"running": True})
         return race
 
     async def rounds(self, count: int) -> list[Round]:
@@ -173,15 +173,7 @@ class _Race:
         """What the figures were taken on."""
         any_host = next(iter(self._terminals.values()))
         _, _, inner = await any_host.type("docker version --format '{{.Server.Version}}'")
-        outer = await run(["docker", "version", "--format", "{{.Server.Version}}"], limit_s=20)
-        return {
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            "commit": await _commit(),
-            "pillion, Python": f"{__version__}, {platform.python_version()}",
-            "kernel": f"{platform.system()} {platform.release()}",
-            "processor": await asyncio.to_thread(_processor),
-            "Docker Engine of the machine, of the MEC hosts": f"{outer.strip()}, {inner}",
-        }
+        return {**await conditions(), "Docker Engine of the MEC hosts": inner}
 
     async def _start(self, app_id: AppId) -> None:
         app = self._apps[app_id]
@@ -286,32 +278,6 @@ def _report(state: LabState, after: int) -> MigrationReport:
     if not reports:
         raise MigrationError("no migration was started", place="engine", remedy="see the log above")
     return reports[0]
-
-
-async def _drive(lab: LabSettings) -> None:
-    """Let the vehicle drive, so that the app has a state to lose."""
-    url = f"{lab.sandbox_control_url}/drive"
-    try:
-        async with aiohttp.ClientSession() as session, session.post(url, json={"running": True}) as answer:
-            answer.raise_for_status()
-    except aiohttp.ClientError as error:
-        raise MecError(f"the drive does not start: {error}", place=url) from error
-
-
-async def _commit() -> str:
-    try:
-        git = ["git", "-C", str(PACKAGE)]
-        name = (await run([*git, "rev-parse", "--short", "HEAD"], limit_s=20)).strip()
-        changed = (await run([*git, "status", "--porcelain", "--untracked-files=no"], limit_s=20)).strip()
-    except MachineError:
-        return "unknown: not a clone"
-    return f"{name}, with changes" if changed else name
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return f"{os.cpu_count()} x {model}, {platform.machine()}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -16,8 +16,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import orjson
 from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
 
 from pillion import config
@@ -26,7 +24,8 @@ from pillion.core.events import MigrationCompleted
 from pillion.core.measures import ProbeSummary, summarise
 from pillion.core.model import App
 from pillion.core.reports import MigrationReport, migration_reports
-from pillion.errors import MachineError, MecError, MigrationError
+from pillion.errors import MachineError, MigrationError
+from pillion.experiments.http import answers, ask_json, control_sandbox
 from pillion.experiments.report import Check, DriveReport, print_drive
 from pillion.experiments.ue import asking
 from pillion.journal import store
@@ -75,14 +74,14 @@ async def drive(
         async with asking(lab, state, app.port, RATE_HZ) as probe:
             await _until(_SERVES_S, "the probe is answered", probe.samples)
             log.info("the vehicle %s drives for %g s at speed %g", ue, lap_s, lab.sandbox.speed)
-            await _control(lab, "POST", "/drive", {"running": True})
+            await control_sandbox(lab, "POST", "/drive", {"running": True})
             answering = await _watch(lab, state, app, written, lap_s, stop)
             await _until(_ENDS_S, "no migration is under way", lambda: _at_rest(state))
-            await _control(lab, "POST", "/drive", {"running": False})
+            await control_sandbox(lab, "POST", "/drive", {"running": False})
             await asyncio.sleep(1.0)  # the app's last request of the drive has been answered well before
-            served = await _control_app(lab, app.port)
+            served = await ask_json("GET", f"http://{lab.user_plane_address}:{app.port}/")
         samples = await probe.samples()
-    truth = await _control(lab, "GET", f"/truth?ue={ue}")
+    truth = await control_sandbox(lab, "GET", f"/truth?ue={ue}")
     records = await asyncio.to_thread(_since, state, written)
     reports = [report for report in migration_reports((r.now_s, r.fact) for r in records) if report.started.source]
     summary = summarise(samples)
@@ -173,14 +172,14 @@ async def _watch(
     answering: list[list[str]] = []
     told_s = 0.0
     while not stop.is_set():
-        progress = await _control(lab, "GET", "/drive")
+        progress = await control_sandbox(lab, "GET", "/drive")
         for record in await asyncio.to_thread(_since, state, written):
             written = record.seq
             if record.role == "decision" or record.kind == "HandoverCompleted":
                 log.info("%6.1f s  %s", progress["simulated_s"], record.line().partition(" ")[2])
             if isinstance(record.fact, MigrationCompleted) and record.fact.migration.startswith(f"{app.id}-"):
                 hosts = lab.hosts.items()
-                answering.append([name for name, host in hosts if await _answers(str(host.address), app.port)])
+                answering.append([name for name, host in hosts if await answers(str(host.address), app.port)])
         if progress["simulated_s"] >= lap_s:
             return answering
         if progress["simulated_s"] - told_s >= _STATUS_S * lab.sandbox.speed:
@@ -189,15 +188,6 @@ async def _watch(
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _LOOK_S)
     raise MachineError("interrupted", place="the drive", remedy="run it again")
-
-
-async def _answers(address: str, port: int) -> bool:
-    """Whether an app answers on a host's own port, past the user plane."""
-    try:
-        await _json("GET", f"http://{address}:{port}/", limit_s=0.5)
-    except MecError:
-        return False
-    return True
 
 
 def _since(state: LabState, written: int) -> list[Record]:
@@ -224,27 +214,6 @@ async def _serves(state: LabState, app: str) -> bool:
 async def _at_rest(state: LabState) -> bool:
     fleet = await ask(state.control_socket, "GET", "/fleet") or []
     return all(each["phase"] in (None, "prepared") for each in fleet)
-
-
-async def _control(lab: LabSettings, method: str, path: str, body: object = None) -> Any:
-    return await _json(method, lab.sandbox_control_url + path, body)
-
-
-async def _control_app(lab: LabSettings, port: int) -> Any:
-    return await _json("GET", f"http://{lab.user_plane_address}:{port}/")
-
-
-async def _json(method: str, url: str, body: object = None, limit_s: float = 30.0) -> Any:
-    data = None if body is None else orjson.dumps(body)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit_s)) as session,
-            session.request(method, url, data=data) as answer,
-        ):
-            answer.raise_for_status()
-            return orjson.loads(await answer.read())
-    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-        raise MecError(f"no good answer: {error}", place=url) from error
 
 
 async def _nothing_left(lab: LabSettings, state: LabState) -> Check:

@@ -1,0 +1,42 @@
+"""`make soak [PART=…]`: the long campaigns. Exit code 0 all hold, 1 something does not, 3 run again to go on."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+
+from tests.soak.campaign import Part, campaign
+
+PARTS = {
+    "faults-m2": "tests.soak.faults_m2:FaultsM2",
+    "migrations-m2": "tests.soak.migrations_m2:MigrationsM2",
+    "calibration": "tests.soak.calibration:Calibration",
+}
+
+
+def main() -> int:
+    """Run one part, or all in turn."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("part", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument("--fresh", action="store_true", help="start over instead of going on")
+    parser.add_argument("--minutes", type=float, default=28.0, help="per part; then stop, to be resumed (%(default)s)")
+    options = parser.parse_args()
+    if unknown := set(options.part) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr)
+    for noisy in ("asyncssh", "asyncio", "pillion.lab", "pillion.runtime"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    codes = []
+    for name in options.part or PARTS:
+        module, _, kind = PARTS[name].partition(":")
+        make: Callable[[], Part] = getattr(importlib.import_module(module), kind)
+        codes.append(asyncio.run(campaign(make(), fresh=options.fresh, limit_s=60 * options.minutes)))
+    return max(codes, key=(0, 3, 1).index)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
