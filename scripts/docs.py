@@ -66,6 +66,7 @@ MEANINGS = {
     "timeouts.clean_up_s": "a step of the clean-up",
     "timeouts.undo_s": "the undo of a step",
     "timeouts.retry_s": "from a failed migration to the next try",
+    "timeouts.host_lost_s": "until a serving host that neither the engine nor the user plane reaches is lost",
 }
 _UNITS = {"_s": "seconds", "_m": "metres", "speed": "simulated seconds per second"}
 _WORDS = {

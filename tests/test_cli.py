@@ -17,7 +17,7 @@ import pytest
 from pillion import __version__, cli
 from pillion.config import all_plans
 from pillion.core.events import Announcement, Event, HandoverCompleted, MigrationRequested
-from pillion.core.fleet import Fleet
+from pillion.core.state import Fleet
 from pillion.core.model import PoaId, ZoneId
 from pillion.core.plan import Group
 from pillion.errors import ConfigError, EngineError, HostUnreachable, JournalError, MigrationError

@@ -270,4 +270,4 @@ def test_the_json_schema_knows_every_setting_and_refuses_unknown_ones():
 
 def test_every_way_to_make_a_plan_is_found_and_the_first_start_is_no_strategy():
     assert "M2" in config.strategies()
-    assert set(config.all_plans()) - set(config.strategies()) == {"deploy"}
+    assert set(config.all_plans()) - set(config.strategies()) == {"deploy", "restart"}

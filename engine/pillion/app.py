@@ -11,9 +11,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from pillion.config import LabSettings, all_plans
-from pillion.core.events import EngineStarted
-from pillion.core.fleet import Fleet, decide
+from pillion.core.actions import Action, Announce
+from pillion.core.events import EngineStarted, MigrationStarted
+from pillion.core.fleet import decide
 from pillion.core.model import UeId
+from pillion.core.state import Fleet
+from pillion.errors import JournalError
 from pillion.journal import store
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
@@ -22,6 +25,7 @@ from pillion.runtime.control import serve_control
 from pillion.runtime.driver import Driver
 from pillion.runtime.steps import Steps, StepTimeouts
 from pillion.runtime.tracking import TrackingSettings, track
+from pillion.runtime.watch import Watch, WatchSettings
 from pillion.userplane import HaproxySteering
 
 log = logging.getLogger(__name__)
@@ -31,11 +35,21 @@ _DRAIN_S = 20.0
 
 
 def restored(state: LabState) -> Fleet:
-    """The fleet as the journal tells it: the fold of `decide` over its events."""
+    """The fleet as the journal tells it: the fold of `decide` over its events.
+
+    Raises JournalError if a migration was begun that would not be begun now, by other rules than it was written under.
+    """
     fleet = Fleet.empty()
+    decided: list[Action] = []
     for record in store.read(state.journal):
         if record.role == "event":
-            fleet, _ = decide(fleet, record.fact, record.now_s)  # type: ignore[arg-type]  # decisions are filtered out
+            fleet, decided = decide(fleet, record.fact, record.now_s)  # type: ignore[arg-type]  # no decisions
+        elif isinstance(record.fact, MigrationStarted) and Announce(record.fact) not in decided:
+            raise JournalError(
+                f"record {record.seq}: migration {record.fact.migration} does not follow from what came before",
+                place=str(state.journal),
+                remedy="use the pillion that wrote it until the lab is down, or `pillion down` and `up`",
+            )
     return fleet
 
 
@@ -52,10 +66,10 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         started = EngineStarted(fleet.next_epoch, lab.policy(), tuple(lab.app_list()))
         journal = await store.Journal.open(state.journal)
         closing.push_async_callback(journal.close)
-        hosts = connect_hosts(lab, state)
+        hosts = connect_hosts(lab, state, await asyncio.to_thread(state.emptied_sockets))
         for host in hosts.values():
             closing.push_async_callback(host.close)
-        timeouts = StepTimeouts(**lab.timeouts.model_dump(exclude={"retry_s"}))
+        timeouts = StepTimeouts(**lab.timeouts.model_dump(exclude={"retry_s", "host_lost_s"}))
         steered = {app_id: app.serving.host for app_id, app in fleet.apps.items() if app.serving}
         steering = HaproxySteering(state.admin_socket, steered)
         steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts)
@@ -65,7 +79,11 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         closing.push_async_callback(control.cleanup)
         async with asyncio.TaskGroup() as tasks:
             driving = tasks.create_task(driver.run(), name="drive")
-            keeping = tasks.create_task(steering.keep(), name="keep steering")
+            watch = Watch(hosts, steering, driver, WatchSettings(lost_s=lab.timeouts.host_lost_s))
+            keeping = [
+                tasks.create_task(steering.keep(), name="keep steering"),
+                tasks.create_task(watch.run(), name="watch hosts"),
+            ]
             following = [
                 tasks.create_task(track(ue, location, _tracking(lab), driver.put), name=f"follow {ue}")
                 for ue in sorted({app.ue for app in started.apps} if follow else set[UeId]())
@@ -78,8 +96,8 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
                     task.cancel()
                 if not driving.done():
                     await _drain(driver)
-                keeping.cancel()
-                driving.cancel()
+                for task in (*keeping, driving):
+                    task.cancel()
 
 
 async def run(lab: LabSettings, state: LabState, stop: asyncio.Event) -> None:

@@ -23,6 +23,7 @@ from pillion.core.placement import Placement, Policy
 from pillion.core.plan import Strategy
 from pillion.errors import ConfigError
 from pillion.strategies.deploy import DEPLOY
+from pillion.strategies.restart import RESTART
 
 SUFFIX = ".pillion.yml"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
@@ -93,13 +94,15 @@ class TrackingSettings(_Settings):
 
 
 class TimeoutSettings(_Settings):
-    """Seconds that a step may take in each group, that an undo may take, and between a failure and the next try."""
+    """Seconds that a step may take in each group, that an undo may take, between a failure and the next try, and until
+    a MEC host that neither the engine nor the user plane reaches is lost."""
 
     pre_relocation_s: Seconds = 180.0
     relocation_s: Seconds = 10.0
     clean_up_s: Seconds = 30.0
     undo_s: Seconds = 10.0
     retry_s: Seconds = 10.0
+    host_lost_s: Seconds = 10.0
 
 
 def _private(network: IPv4Network) -> IPv4Network:
@@ -231,8 +234,8 @@ def strategies() -> dict[str, Strategy]:
 
 
 def all_plans() -> dict[str, Strategy]:
-    """Every way to make a plan, by name: the strategies, and the first start of an app."""
-    return {**strategies(), DEPLOY.name: DEPLOY}
+    """Every way to make a plan, by name: the strategies, the first start of an app, and its start after a stop."""
+    return {**strategies(), DEPLOY.name: DEPLOY, RESTART.name: RESTART}
 
 
 def find(path: Path | None) -> Path:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pillion.core import plan as plans
 from pillion.core.actions import MakePlan, PerformStep, UndoStep
 from pillion.core.events import Event, Outcome, PlanFailed, PlanMade, StepDone, StepFailed, StepUndone, UndoFailed
-from pillion.core.fleet import Fleet
 from pillion.core.migration import Phase
 from pillion.core.model import HostId, Instance
 from pillion.core.plan import Situation, Step
+from pillion.core.state import Fleet
 
 from .examples import PLANS
 
@@ -31,6 +31,10 @@ class ModelWorld:
     images: set[tuple[HostId, str]] = field(default_factory=set)
     links: set[tuple[Instance, Instance]] = field(default_factory=set)
     traffic: HostId | None = None
+    lost: set[HostId] = field(default_factory=set)
+    """Hosts that cannot be reached: what is there stays as it is."""
+    gone_back: int = 0
+    """How often traffic went to an instance with older state: once for each app that was lost with its host."""
     state: int = 0
     """Sequence number of the last state that the serving instance has told its UE."""
 
@@ -38,31 +42,37 @@ class ModelWorld:
         match order:
             case MakePlan():
                 took_s, comes = self.verdict("plan")
-                if comes != WELL:
+                if comes != WELL or {each.host for each in (order.source, order.target) if each} & self.lost:
                     return took_s, PlanFailed(order.migration, "no such luck")
                 situation = Situation(order.app, order.source, order.target)
                 return took_s, PlanMade(order.migration, PLANS[order.strategy].plan(situation))
             case PerformStep():
-                took_s, comes = self.verdict(order.step.id)
+                took_s, comes = self._verdict(order.step.id, order.step)
                 if comes != REFUSED:
                     self._perform(order.step)
                 if comes == WELL:
                     return order.delay_s + took_s, StepDone(order.migration, order.step.id, Outcome(now_s, took_s))
                 return order.delay_s + took_s, StepFailed(order.migration, order.step.id, "broken on purpose")
             case UndoStep():
-                took_s, comes = self.verdict(f"undo {order.step.id}")
+                took_s, comes = self._verdict(f"undo {order.step.id}", order.step)
                 if comes != REFUSED:
                     self._undo(order.step)
                 if comes == WELL:
                     return order.delay_s + took_s, StepUndone(order.migration, order.step.id)
                 return order.delay_s + took_s, UndoFailed(order.migration, order.step.id, "broken on purpose")
 
+    def _verdict(self, name: str, step: Step) -> Verdict:
+        took_s, comes = self.verdict(name)
+        work = step.work
+        needed = plans.hosts_of(work) | ({work.source.host} if isinstance(work, plans.TransferVolume) else set())
+        return (took_s, REFUSED) if needed & self.lost else (took_s, comes)
+
     def serve(self) -> None:
         """A request of the UE: answered, with newer state, by a running instance that gets the traffic."""
         serving = [
             instance
             for instance, state in self.containers.items()
-            if state == "running" and instance.host == self.traffic
+            if state == "running" and instance.host == self.traffic and instance.host not in self.lost
         ]
         assert len(serving) <= 1, f"two instances answer the UE: {serving}"
         if serving:
@@ -92,8 +102,14 @@ class ModelWorld:
                 self.containers[instance] = "running"
             case plans.ProveTarget(instance=instance):
                 assert self.containers[instance] == "running"
+                if self.traffic is None and self.volumes[instance] != self.state:
+                    self.gone_back += 1
+                    self.state = self.volumes[instance]
                 assert self.volumes[instance] == self.state, "a target with old state was proven"
+            case plans.HoldTraffic():
+                self.traffic = None
             case plans.SwitchTraffic(instance=instance):
+                assert self.volumes[instance] == self.state, "traffic was sent to old state"
                 self.traffic = instance.host
             case plans.KillSource(instance=instance):
                 self.containers[instance] = "exited"

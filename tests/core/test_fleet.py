@@ -1,14 +1,19 @@
 """The fleet's decisions, as plays: what happens, and what comes of it; then every order of events under hypothesis."""
 
 import itertools
+import math
 from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillion.core.events import (
+    AppLost,
     Event,
     HandoverCompleted,
+    HostLost,
+    HostReturned,
+    InstanceStopped,
     LeftBehind,
     MigrationAbandoned,
     MigrationCompleted,
@@ -18,14 +23,15 @@ from pillion.core.events import (
     Refusal,
     RelocationBegan,
     RequestRefused,
+    StepUndone,
     Trigger,
     UeDisconnected,
     VisitSatOut,
     ZoneChangePredicted,
 )
-from pillion.core.fleet import Fleet
-from pillion.core.migration import Phase
-from pillion.core.model import AppId, HostId, PoaId, ZoneId
+from pillion.core.migration import PREPARABLE, Phase
+from pillion.core.model import AppId, Epoch, HostId, Instance, PoaId, ZoneId
+from pillion.core.state import Fleet
 from pillion.replay.player import Player
 
 from .examples import A2, MEC1, MEC2, MEC3, POLICY, UE, engine_started
@@ -224,19 +230,22 @@ HAPPENINGS = st.one_of(
     st.builds(lambda host: MigrationRequested(A2.id, host), st.sampled_from([MEC1, MEC2, MEC3])),
     st.just(UeDisconnected(UE, PoaId("p"), ZoneId("zone02"))),
 )
+HOSTS = st.sampled_from([MEC1, MEC2, MEC3])
+LOSSES = st.one_of(st.builds(lambda host: HostLost(host, 10.0, {}), HOSTS), st.builds(HostReturned, HOSTS))
 
 
 @given(
-    happenings=st.lists(st.tuples(st.floats(0, 30), HAPPENINGS), min_size=1, max_size=12),
+    happenings=st.lists(st.tuples(st.floats(0, 30), HAPPENINGS | LOSSES), min_size=1, max_size=12),
     verdicts=st.lists(
         st.tuples(st.sampled_from([0.0, 0.01, 0.4, 3.0, 12.0]), st.sampled_from([WELL, WELL, WELL, REFUSED, UNHEARD])),
         max_size=80,
     ),
     crashes=st.sets(st.integers(0, 60), max_size=4),
+    stops=st.sets(st.integers(0, 60), max_size=2),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_whatever_happens_in_whatever_order_one_host_serves_with_all_state_and_nothing_is_left(
-    happenings, verdicts, crashes
+    happenings, verdicts, crashes, stops
 ):
     coming = iter(verdicts)
     play = Play(lambda _: next(coming, (0.1, WELL)))
@@ -244,14 +253,39 @@ def test_whatever_happens_in_whatever_order_one_host_serves_with_all_state_and_n
     for pause_s, event in happenings:
         at_s += pause_s
         play.at(at_s, event)
+    for host in (MEC1, MEC2, MEC3):
+        play.at(at_s + 200, HostReturned(host))
     for played in itertools.count():
         if played in crashes:
             restart(play)
+        serving = play.state.serving
+        if played in stops and play.world.containers.get(serving) == "running" and may_start(play):
+            play.world.containers[serving] = "exited"
+        watch(play)
         if not play.player.pending:
             break
         assert played < 2000, "it never comes to rest"
+        match play.player.coming[0]:
+            case HostLost(host=host):
+                play.world.lost.add(host)
+            case HostReturned(host=host):
+                play.world.lost.discard(host)
         play.player.step()
     play.world.check_at_rest(play.player.fleet)
+    assert play.world.gone_back <= len(play.told(AppLost)), "state was lost though no host was"
+
+
+def may_start(play: Play) -> bool:
+    return play.state.migration is None or play.state.migration.phase in PREPARABLE
+
+
+def watch(play: Play) -> None:
+    """Tell of the serving container if it does not run, as the engine's watch does again and again."""
+    state, player = play.state, play.player
+    running = state.serving is None or play.world.containers.get(state.serving) == "running"
+    told = any(isinstance(event, InstanceStopped) for event in player.coming)
+    if not running and not told and not state.stopped and may_start(play) and state.serving.host not in play.world.lost:
+        player.put(player.now_s + 1, InstanceStopped(A2.id, state.serving, "exited"))
 
 
 def restart(play: Play, now_s: float | None = None) -> None:
@@ -259,4 +293,125 @@ def restart(play: Play, now_s: float | None = None) -> None:
     play.player.forget_answers()
     play.world.links.clear()
     now_s = play.player.now_s if now_s is None else now_s
-    play.player.put(now_s, engine_started(play.player.fleet.next_epoch))
+    # Ahead of all that is still to come: no event is taken in between two engines.
+    play.player.put(math.nextafter(now_s, 0.0), engine_started(play.player.fleet.next_epoch))
+
+
+def losing(play: Play, at_s: float, host: HostId, last_seen: int) -> Play:
+    """The host is gone from then on, and found to be lost 10 s later."""
+    play.end(at_s)
+    play.world.lost.add(host)
+    return play.at(at_s + 10, HostLost(host, 10.0, {A2.id: last_seen}))
+
+
+def test_an_app_whose_host_is_lost_goes_on_from_the_copy_that_was_prepared_elsewhere():
+    play = Play().at(100, predicted("zone01")).end(103)
+    target, copied = play.state.migration.target, play.world.volumes[play.state.migration.target]
+    losing(play, 105, MEC1, last_seen=40).end(116)
+    assert play.told(AppLost) == [AppLost(A2.id, Instance(A2.id, MEC1, Epoch(2)), 40, target)]
+    assert [fact.reason for fact in play.told(MigrationFailed)] == ["mec1 was lost"]
+    assert play.state.serving == target
+    assert play.world.volumes[target] >= copied > 0
+    assert play.player.fleet.debts, "what the lost host still has is owed"
+    play.end()
+    play.world.lost.clear()
+    play.at(play.player.now_s + 1, HostReturned(MEC1)).end()
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_without_a_copy_it_starts_anew_where_its_ue_is_and_else_on_any_host_that_is_left():
+    for zone, expected in (("zone04", MEC3), ("zone02", MEC2)):
+        play = Play(lambda name: (0.1, WELL)).at(101, handover(zone)).end(101.1)
+        losing(play, 101.1, MEC1, last_seen=7).end(115)
+        (lost,) = play.told(AppLost)
+        assert lost.copy is None
+        assert play.state.serving.host == expected
+
+
+def test_traffic_leaves_the_lost_host_before_the_app_starts_elsewhere():
+    play = losing(Play(), 100, MEC1, last_seen=1)
+    traffic_at_start = []
+    play.verdict = lambda name: (traffic_at_start.append((name, play.world.traffic)) or 0.1, WELL)
+    play.end(120)
+    assert [traffic for name, traffic in traffic_at_start if name in ("create", "start", "prove")] == [None] * 3
+    assert play.world.traffic == MEC2
+
+
+def test_a_lost_host_gets_no_app_until_it_has_returned_and_is_cleared_up():
+    play = losing(Play(), 100, MEC1, last_seen=1).at(150, handover("zone02")).end(200)
+    assert play.state.serving.host == MEC2
+    assert not [fact for fact in play.told(MigrationStarted) if fact.target.host == MEC1]
+    play.at(201, MigrationRequested(A2.id, MEC1)).end(202)
+    assert play.told(RequestRefused)[0].refusal is Refusal.HOST_LOST
+    play.world.lost.clear()
+    play.verdict = lambda name: (5.0 if name == "remove-lost" else 0.1, WELL)
+    play.at(210, HostReturned(MEC1)).end()
+    (back,) = [fact for fact in play.told(MigrationStarted) if fact.target.host == MEC1]
+    assert next(at for at, fact in play.player.story if fact is back) == 215
+    assert play.state.serving.host == MEC1
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_the_only_host_is_not_given_up():
+    play = Play()
+    play.player.fleet = replace(play.player.fleet, policy=replace(POLICY, hosts=frozenset({MEC1})))
+    losing(play, 100, MEC1, last_seen=1).end(130)
+    assert not play.told(AppLost)
+    assert play.state.serving.host == MEC1
+
+
+def test_a_host_lost_in_the_downtime_leaves_the_fenced_copy_to_take_over():
+    play = Play(lambda name: (30.0 if name == "undo fence" else 0.1, WELL)).at(100, handover("zone01")).end(104.15)
+    assert play.state.migration.phase is Phase.RELOCATING
+    state = play.world.state
+    play.verdict = lambda name: (0.1, REFUSED if name == "start" else WELL)
+    losing(play, 104.15, MEC1, last_seen=state).end(112)
+    assert play.state.migration.phase is Phase.UNDOING, (
+        "the source cannot be unpaused, and the copy is kept until it is"
+    )
+    play.verdict = always_well
+    play.end(130)
+    (lost,) = play.told(AppLost)
+    assert lost.copy == play.state.serving
+    assert play.world.gone_back == 0, "the last bytes had been copied: nothing is lost"
+
+
+def test_a_host_that_is_lost_after_the_proof_is_left_for_good_with_all_it_had():
+    play = Play(lambda name: (60.0 if name == "remove-source" else 0.1, WELL)).at(100, handover("zone01")).end(106)
+    assert play.state.migration.phase is Phase.CLEANING_UP
+    losing(play, 106, MEC2, last_seen=9).end(300)
+    assert play.state.serving.host == MEC1
+    assert play.told(AppLost)[0].copy is None
+    play.world.lost.clear()
+    play.at(301, HostReturned(MEC2)).end()
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_an_instance_that_stopped_is_started_again_where_it_is_and_what_was_prepared_is_given_up_first():
+    play = Play().at(100, predicted("zone01")).end(103)
+    serving, state = play.state.serving, play.world.state
+    play.world.containers[serving] = "exited"
+    play.at(104, InstanceStopped(A2.id, serving, "exited")).end(105)
+    assert play.told(MigrationAbandoned)[0].reason == f"container {serving.container} was exited"
+    restarted = [fact for fact in play.told(MigrationStarted) if fact.strategy == "restart"]
+    assert [(fact.target, fact.trigger) for fact in restarted] == [(serving, Trigger.STOP)]
+    assert play.world.containers[serving] == "running"
+    assert play.state.serving == serving
+    assert play.world.state >= state
+    play.end()
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_what_is_owed_to_the_serving_instance_holds_up_its_next_migration_and_a_wish_waits():
+    failing = itertools.chain([REFUSED] * 3, itertools.repeat(WELL))
+    play = Play(lambda name: (0.1, next(failing) if name == "undo tell-source" else WELL))
+    play.at(100, predicted("zone01")).at(105, handover("zone02")).at(106, MigrationRequested(A2.id, MEC3)).end()
+    abandoned, settled = (
+        next(at for at, fact in play.player.story if isinstance(fact, kind) and getattr(fact, "step", step) == step)
+        for kind, step in ((MigrationAbandoned, None), (StepUndone, "tell-source"))
+    )
+    (asked,) = [fact for fact in play.told(MigrationStarted) if fact.trigger is Trigger.OPERATOR]
+    began = next(at for at, fact in play.player.story if fact is asked)
+    assert abandoned < settled <= began
+    assert settled - abandoned > 2, "it was tried again and again, with growing pauses"
+    assert play.state.serving.host == MEC3

@@ -25,7 +25,7 @@ from pillion.core.events import (
     Trigger,
     UndoFailed,
 )
-from pillion.core.migration import ENDED, PREPARABLE, RETRY_S, Migration, Phase, StepEvent, Wish
+from pillion.core.migration import ENDED, LONGEST_RETRY_S, PREPARABLE, RETRY_S, Migration, Phase, StepEvent, Wish
 from pillion.core.model import App, Epoch, Instance, MigrationId, StepId
 from pillion.core.plan import Group, Plan, Situation
 from pillion.errors import InvalidTransition
@@ -217,7 +217,9 @@ def test_a_step_that_cannot_be_undone_is_a_debt_and_the_rest_is_undone_all_the_s
     (debt,) = play.migration.debts
     assert words(debt.order()) == "undo create"
     assert debt.order() == UndoStep(ID, BARE, debt.step, RETRY_S)
-    assert debt.order(0.0).delay_s == 0
+    assert debt.order(now=True).delay_s == 0
+    assert replace(debt, tries=3).order().delay_s == 8 * RETRY_S
+    assert replace(debt, tries=10_000).order().delay_s == LONGEST_RETRY_S
 
 
 def test_behind_the_point_of_no_return_a_failed_step_is_tried_until_it_succeeds():

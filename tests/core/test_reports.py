@@ -26,10 +26,10 @@ from pillion.core.events import (
     TrackingResumed,
     Trigger,
 )
-from pillion.core.fleet import Fleet
 from pillion.core.model import Epoch, Instance, MigrationId, StepId
 from pillion.core.plan import Group, Place, Situation
 from pillion.core.reports import MigrationReport, migration_reports
+from pillion.core.state import Fleet
 from pillion.replay.player import NominalWorld, Player
 from pillion.strategies.commit_save import COMMIT_SAVE
 

@@ -318,6 +318,10 @@ class MemoryLink:
         self._target = target
         self._cut = asyncio.Event()
 
+    @property
+    def is_open(self) -> bool:
+        return not self._cut.is_set()
+
     async def send_image(self, image: str, original: str) -> Transferred:
         done = await self._pass("send_image")
         here, there = self._source.machine, self._target.machine

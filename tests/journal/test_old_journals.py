@@ -8,8 +8,9 @@ import pytest
 from pillion import app
 from pillion.config import all_plans
 from pillion.core.events import EngineStarted
-from pillion.core.fleet import Fleet, decide
+from pillion.core.fleet import decide
 from pillion.core.plan import Group
+from pillion.core.state import Fleet
 from pillion.journal import store
 from pillion.lab.state import LabState
 from pillion.replay.player import NominalWorld, Player

@@ -151,7 +151,7 @@ def test_what_a_record_is_about_is_its_migration_its_app_or_its_ue():
 
 def test_a_plan_keeps_the_kind_of_each_piece_of_work():
     plan = DEPLOY.plan(Situation(A2, None, Instance(A2.id, MEC2, Epoch(1))))
-    work = encode(PlanMade(MigrationId("a2-2"), plan))["plan"]["steps"][0]["work"]
+    work = encode(PlanMade(MigrationId("a2-2"), plan))["plan"]["steps"][1]["work"]
     assert work["is"] == "CreateVolume"
 
 

@@ -26,10 +26,10 @@ from pillion.core.events import (
     VisitSatOut,
     ZoneChangePredicted,
 )
-from pillion.core.fleet import Fleet
 from pillion.core.model import Epoch, UeId
 from pillion.core.plan import Group
 from pillion.core.reports import migration_reports
+from pillion.core.state import Fleet
 from pillion.journal.records import encode
 from pillion.replay.player import NominalWorld, Player, play_trace
 from pillion.replay.trace import Trace, read_trace

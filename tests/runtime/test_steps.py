@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pillion.core.events import EngineStarted, MigrationRequested
-from pillion.core.fleet import Fleet
 from pillion.core.model import AppId, HostId
+from pillion.core.state import Fleet
 from pillion.errors import UserPlaneError
 from pillion.hosts.base import ContainerState
 from pillion.journal.store import Journal
@@ -21,7 +21,7 @@ from tests.core.examples import A2, MEC1, MEC2, PLANS, POLICY, engine_started
 from tests.fakes.memory_host import MemoryWorld
 from tests.fakes.memory_machine import Fault
 
-TIMEOUTS = StepTimeouts(pre_relocation_s=0.5, relocation_s=0.5, clean_up_s=0.5, undo_s=0.5)
+TIMEOUTS = StepTimeouts(pre_relocation_s=2.0, relocation_s=2.0, clean_up_s=2.0, undo_s=2.0)
 CALLS = [
     *((host, method) for host in (MEC1, MEC2) for method in ("claim", "container", "image", "call_app", "readiness")),
     *((MEC1, method) for method in ("open_link", "commit", "send_image", "send_volume", "ensure_paused")),
@@ -44,8 +44,14 @@ class MemorySteering:
             raise UserPlaneError("broken on purpose")
         self.host = host
 
+    async def hold(self, app: AppId) -> None:
+        self.host = None
+
     async def serving(self, app: AppId) -> HostId | None:
         return self.host
+
+    async def reaches(self, app: AppId, host: HostId) -> bool:
+        return True
 
 
 @dataclass
@@ -119,7 +125,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
 
 async def broken_once(folder: Path, host: HostId, method: str, fault: Fault) -> str:
     """One case: break a call once, then ask for the migration again if it did not come through."""
-    async with asyncio.timeout(30), scene(folder) as there:
+    async with asyncio.timeout(90), scene(folder) as there:
         there.world.fail(host, method, fault)
         await there.move(MEC2)
         came = there.check_at_rest()

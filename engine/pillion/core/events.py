@@ -85,6 +85,34 @@ class MigrationRequested:
     strategy: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class InstanceStopped:
+    """The container that serves an app does not run, though no migration stopped it; its `state` in Docker's word."""
+
+    app: AppId
+    instance: Instance
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostLost:
+    """Neither the engine nor the user plane has reached a serving MEC host for `silent_s` seconds.
+
+    `last_seen`: the state sequence number that each app there last told of.
+    """
+
+    host: HostId
+    silent_s: float
+    last_seen: Mapping[AppId, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HostReturned:
+    """A MEC host that was lost answers again."""
+
+    host: HostId
+
+
 # --- what comes back from the world ---
 
 
@@ -158,6 +186,9 @@ Event = (
     | TrackingResumed
     | AlarmRang
     | MigrationRequested
+    | InstanceStopped
+    | HostLost
+    | HostReturned
     | PlanMade
     | PlanFailed
     | StepDone
@@ -177,6 +208,10 @@ class Trigger(StrEnum):
     PREDICTION = "prediction"
     HANDOVER = "handover"
     OPERATOR = "operator"
+    STOP = "stop"
+    """Its container had ended."""
+    LOSS = "loss"
+    """Its MEC host was lost."""
 
 
 class Refusal(StrEnum):
@@ -188,6 +223,7 @@ class Refusal(StrEnum):
     ALREADY_THERE = "the app is already served by that host"
     BUSY = "another migration of the app is under way"
     NOT_SERVING = "the app is not serving yet"
+    HOST_LOST = "that MEC host is lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +295,20 @@ class LeftBehind:
 
 
 @dataclass(frozen=True, slots=True)
+class AppLost:
+    """An app was lost with its MEC host. It starts again from `copy`, or from nothing if there is none.
+
+    What was lost: every update after the copy was made. `last_seen_seq` was the app's state sequence number when it was
+    last asked; the proof of the start that follows tells the copy's.
+    """
+
+    app: AppId
+    instance: Instance
+    last_seen_seq: int | None
+    copy: Instance | None
+
+
+@dataclass(frozen=True, slots=True)
 class VisitSatOut:
     """The UE came back before a visit was long enough to be worth a migration."""
 
@@ -287,6 +337,7 @@ Announcement = (
     | MigrationAbandoned
     | MigrationFailed
     | LeftBehind
+    | AppLost
     | VisitSatOut
     | RequestRefused
 )

@@ -8,6 +8,9 @@ PLANNING ─► PRE_RELOCATING ─► PREPARED ─► RELOCATING ─┬► SWITC
     └────────────────► UNDOING ─► ABANDONED or FAILED
 ```
 
+A plan without a source (a first start, a start after a stop or a loss) has nothing to go back to: a restarted engine
+goes on with it.
+
 Left of the point of no return every failure, and every change of mind, is undone from the end and leaves the source
 serving. Right of it the migration only goes forward: what fails is tried again until it succeeds, in the clean-up as
 a debt that does not hold up the app.
@@ -36,12 +39,14 @@ from pillion.core.events import (
     Trigger,
     UndoFailed,
 )
-from pillion.core.model import App, Instance, MigrationId, StepId
-from pillion.core.plan import FenceSource, Group, Plan, Step
+from pillion.core.model import App, HostId, Instance, MigrationId, StepId
+from pillion.core.plan import FenceSource, Group, Plan, Step, SwitchTraffic, TellApp, hosts_of
 from pillion.errors import InvalidTransition
 
 RETRY_S = 1.0
 """Pause before a step that must succeed, or must be undone, is tried again."""
+LONGEST_RETRY_S = 30.0
+"""What the pause before a debt is tried again grows to: a host may be away for a day."""
 
 
 class Phase(StrEnum):
@@ -88,9 +93,21 @@ class Debt:
     app: App
     step: Step
     undo: bool
+    tries: int = 0
 
-    def order(self, delay_s: float = RETRY_S) -> Action:
-        """The action that tries once more to settle it."""
+    @property
+    def hosts(self) -> frozenset[HostId]:
+        """The hosts on which something is owed."""
+        return hosts_of(self.step.work)
+
+    @property
+    def holds_up(self) -> bool:
+        """Whether it concerns the serving instance itself: settled late, it would cut into the app's next migration."""
+        return isinstance(self.step.work, TellApp)
+
+    def order(self, *, now: bool = False) -> Action:
+        """The action that tries once more to settle it, after a pause that doubles with each try."""
+        delay_s = 0.0 if now else min(RETRY_S * 2.0 ** min(self.tries, 10), LONGEST_RETRY_S)
         if self.undo:
             return UndoStep(self.migration, self.app, self.step, delay_s)
         return PerformStep(self.migration, self.app, self.step, again=True, delay_s=delay_s)
@@ -120,6 +137,12 @@ class Migration:
         """Whether the point of no return is passed."""
         return self.phase in (Phase.SWITCHING, Phase.CLEANING_UP, Phase.COMPLETED)
 
+    @property
+    def has_copy(self) -> bool:
+        """Whether the target holds all that the source had when it was prepared, or fenced."""
+        fenced = any(isinstance(step.work, FenceSource) for step in _steps(self, self.touched))
+        return self.phase in (Phase.PREPARED, Phase.RELOCATING) or (self.phase is Phase.UNDOING and fenced)
+
 
 Advance = tuple[Migration, list[Action]]
 
@@ -143,11 +166,35 @@ def abandon(migration: Migration, reason: str) -> Advance:
     return _undo(migration, MigrationAbandoned(migration.id, reason))
 
 
+def lose(migration: Migration, host: HostId, *, keep_target: bool) -> Advance:
+    """Give up a migration whose serving host is lost. What it left there, or still had to do, is owed.
+
+    `keep_target`: another instance's start goes on from the target as it was prepared, so that stays.
+    """
+    plan_steps = migration.plan.steps if migration.plan else ()
+    if migration.proven:
+        # The target was lost after the proof: the source, which never serves again, is still to be removed.
+        left = [step for step in plan_steps if step.group is Group.CLEAN_UP or step.id in migration.running]
+        left = [s for s in left if s.id not in migration.done and not isinstance(s.work, SwitchTraffic | TellApp)]
+        touched, undo = frozenset[StepId](), False
+    else:
+        # On a source that is lost nothing is taken back: when it returns, the instance there is removed.
+        there = [s for s in plan_steps if s.id in migration.touched and host in hosts_of(s.work)]
+        left = [step for step in there if not isinstance(step.work, FenceSource | TellApp)]
+        touched, undo = migration.touched - {step.id for step in there}, True
+        if keep_target:
+            touched = frozenset()
+    owed = tuple(Debt(migration.id, migration.app, step, undo) for step in left)
+    migration = replace(migration, touched=touched, debts=(*migration.debts, *owed))
+    return _undo(migration, MigrationFailed(migration.id, f"{host} was lost"))
+
+
 def recover(migration: Migration) -> Advance:
     """Take a migration up again after the engine was gone: back if the target is not proven, else forward."""
+    no_way_back = migration.plan is not None and not migration.plan.has_source and migration.phase is not Phase.UNDOING
+    if migration.proven or no_way_back:
+        return migration, [_perform(migration, step_id, again=True) for step_id in sorted(migration.running)]
     match migration.phase:
-        case Phase.SWITCHING | Phase.CLEANING_UP:
-            return migration, [_perform(migration, step_id, again=True) for step_id in sorted(migration.running)]
         case Phase.UNDOING:
             migration = replace(migration, touched=migration.touched | migration.running, running=frozenset())
             return _undo_next(migration)
@@ -170,8 +217,13 @@ def advance(migration: Migration, event: StepEvent) -> Advance:
             # Begun before the change of mind: now it stands still, and what it did can be undone.
             migration = replace(migration, running=migration.running - {step})
             return _undo_next(migration) if not migration.running else (migration, [])
+        case Phase.UNDOING, StepUndone(step=step) | UndoFailed(step=step) if step not in migration.touched:
+            return migration, []  # Ordered before its host was lost; what is left of it is owed already.
         case Phase.UNDOING, StepUndone(step=step):
             return _undo_next(replace(migration, touched=migration.touched - {step}))
+        case Phase.UNDOING, UndoFailed(step=step) if isinstance(_plan(migration).step(step).work, FenceSource):
+            # Until the source serves again nothing is taken from the target: it may hold the only copy within reach.
+            return migration, [UndoStep(migration.id, migration.app, _plan(migration).step(step), RETRY_S)]
         case Phase.UNDOING, UndoFailed(step=step, problem=problem):
             migration = _owing(replace(migration, touched=migration.touched - {step}), step, undo=True)
             migration, orders = _undo_next(migration)
@@ -194,8 +246,7 @@ def advance(migration: Migration, event: StepEvent) -> Advance:
 
 def _go_on(migration: Migration) -> Advance:
     """Perform what is ready in this phase, or enter the next phase when it is complete."""
-    assert migration.plan is not None
-    plan = migration.plan
+    plan = _plan(migration)
     if migration.phase is Phase.RELOCATING and plan.proof.id in migration.done:
         # Point of no return: the target has the state. From here on we only go forward.
         migration, orders = _go_on(replace(migration, phase=Phase.SWITCHING))
@@ -247,6 +298,11 @@ def _undo_next(migration: Migration) -> Advance:
     return replace(migration, phase=phase), [Announce(migration.ending)]
 
 
+def _plan(migration: Migration) -> Plan:
+    assert migration.plan is not None
+    return migration.plan
+
+
 def _steps(migration: Migration, ids: Iterable[StepId]) -> list[Step]:
     """The plan's steps with these ids, last first."""
     wanted = set(ids)
@@ -254,11 +310,9 @@ def _steps(migration: Migration, ids: Iterable[StepId]) -> list[Step]:
 
 
 def _perform(migration: Migration, step_id: StepId, *, again: bool = False, delay_s: float = 0.0) -> PerformStep:
-    assert migration.plan is not None
-    return PerformStep(migration.id, migration.app, migration.plan.step(step_id), again, delay_s)
+    return PerformStep(migration.id, migration.app, _plan(migration).step(step_id), again, delay_s)
 
 
 def _owing(migration: Migration, step_id: StepId, *, undo: bool) -> Migration:
-    assert migration.plan is not None
-    debt = Debt(migration.id, migration.app, migration.plan.step(step_id), undo)
+    debt = Debt(migration.id, migration.app, _plan(migration).step(step_id), undo)
     return replace(migration, debts=(*migration.debts, debt))

@@ -6,6 +6,7 @@ here against the invariants:
 
 - before relocation nothing stops the source from serving, and every step can be taken back;
 - the target is proven before any traffic goes to it, and that proof is the point of no return;
+- a source that serves has its traffic until then: only a plan without one has the user plane hold it;
 - the target starts from the fenced source's last bytes, so that no acknowledged update is lost;
 - the source is killed only after the switch, and removed only in the clean-up;
 - bulk work (images, volumes' first copies) lies outside the downtime.
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pillion.core.model import App, Instance, StepId
+from pillion.core.model import App, HostId, Instance, StepId
 from pillion.errors import PlanError
 
 
@@ -119,6 +120,13 @@ class ProveTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldTraffic:
+    """Take the app's traffic from every host and hold it until the instance is proven. Undo: none needed."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchTraffic:
     """Steer the app's traffic to the instance's host."""
 
@@ -166,6 +174,7 @@ Work = (
     | FenceSource
     | StartTarget
     | ProveTarget
+    | HoldTraffic
     | SwitchTraffic
     | KillSource
     | RemoveInstance
@@ -198,6 +207,11 @@ class Plan:
             if step.id == step_id:
                 return step
         raise KeyError(step_id)
+
+    @property
+    def has_source(self) -> bool:
+        """Whether there is an instance to go back to, which the plan fences."""
+        return any(isinstance(step.work, FenceSource) for step in self.steps)
 
     def of(self, group: Group) -> tuple[Step, ...]:
         """The steps of one group, in order."""
@@ -240,6 +254,19 @@ class Strategy:
         return plan
 
 
+def hosts_of(work: Work) -> frozenset[HostId]:
+    """The MEC hosts that a piece of work changes."""
+    match work:
+        case OpenLink() | CloseLink():
+            return frozenset({work.source.host, work.target.host})
+        case TransferImage() | TransferVolume():
+            return frozenset({work.target.host})
+        case HoldTraffic() | SwitchTraffic():
+            return frozenset()
+        case _:
+            return frozenset({work.instance.host})
+
+
 _STOPS_THE_SOURCE = FenceSource | KillSource
 _REMOVES = RemoveInstance | RemoveImage
 _BULK = CommitImage | TransferImage | CreateContainer | CreateVolume | OpenLink | TellApp
@@ -266,6 +293,8 @@ def check(plan: Plan) -> None:
             raise _broken(step, "the source serves throughout pre-relocation")
         if step.group is Group.RELOCATION and isinstance(work, _BULK) and fences:
             raise _broken(step, "nothing in the downtime that could be done before or after")
+        if isinstance(work, HoldTraffic) and (fences or proven):
+            raise _broken(step, "traffic is held only where no source serves, and until the target is proven")
         if isinstance(work, SwitchTraffic | KillSource) and not proven:
             raise _broken(step, "no traffic is steered and no source killed before the target is proven")
         if isinstance(work, KillSource) and not any(isinstance(plan.step(id_).work, SwitchTraffic) for id_ in before):

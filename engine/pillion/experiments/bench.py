@@ -21,11 +21,11 @@ import click
 from pillion import config
 from pillion.config import LabSettings
 from pillion.core.events import MigrationRequested
-from pillion.core.fleet import AppState
 from pillion.core.measures import ProbeSummary, Switchover, summarise
 from pillion.core.model import App, AppId, Epoch, HostId, Instance
 from pillion.core.plan import Group
 from pillion.core.reports import MigrationReport, migration_reports
+from pillion.core.state import AppState
 from pillion.errors import ConfigError, MachineError, MigrationError
 from pillion.experiments import bench_report, manual
 from pillion.experiments.bench_report import Round, Way

@@ -94,6 +94,10 @@ class HostFacts:
 class TransferLink(Protocol):
     """An open, authenticated way for bulk bytes from one host to another, made ahead of the downtime."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still carry something, as far as is known without asking the hosts."""
+
     async def send_image(self, image: str, original: str) -> Transferred:
         """Move `image` and, where the target lacks it, `original`; only layers that the target lacks are sent.
 

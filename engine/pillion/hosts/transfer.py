@@ -204,14 +204,18 @@ class HelperLink:
         self._hosts = hosts
         self._timeout_s = timeout_s
         self._name = secrets.token_hex(8)
-        self.is_open = False
+        self._is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open and self._source.is_running and self._target.is_running
 
     def __repr__(self) -> str:
         return f"<HelperLink {self._hosts[0]}→{self._hosts[1]}: {'open' if self.is_open else 'closed'}>"
 
     async def open(self, address: str) -> None:
         """Let the target listen on `address`, and the source connect there. Raises HostError."""
-        self.is_open = True
+        self._is_open = True
         try:
             listening = await self._target.request("listen", link=self._name, address=address)
             await self._source.request("connect", link=self._name, address=address, **listening)
@@ -243,15 +247,15 @@ class HelperLink:
         return Transferred(answer["sent_bytes"], answer["seconds"], answer["detail"])
 
     def _cut(self) -> None:
-        self.is_open = False
+        self._is_open = False
         for helper in (self._source, self._target):
             helper.post("close", link=self._name)
 
     async def close(self) -> None:
         """Close it on both hosts. Safe to repeat."""
-        if not self.is_open:
+        if not self._is_open:
             return
-        self.is_open = False
+        self._is_open = False
         await asyncio.gather(
             *(helper.request("close", link=self._name) for helper in (self._source, self._target)),
             return_exceptions=True,

@@ -9,6 +9,7 @@ from typing import Any
 from pillion.config import AppSettings, LabSettings
 from pillion.core.model import HostId
 from pillion.lab.state import LabState
+from pillion.userplane import CHECKED, HELD
 
 INNER_NETWORK = "pillion"
 INNER_SUBNET = "172.31.255.0/24"
@@ -101,7 +102,7 @@ def _mec_host(state: LabState, name: HostId, *, privileged: bool) -> dict[str, A
 
 
 def haproxy_configuration(lab: LabSettings) -> str:
-    """The user plane's configuration: for each app one address, with every MEC host a server of which one is enabled.
+    """The user plane's configuration: for each app one address, with every MEC host a server of which one gets enabled.
 
     While the serving instance is paused, up to `maxconn` requests wait in its sockets, the rest here, in order. After
     `enable server a2/mec2; disable server a2/mec1` and the kill of the source the waiting ones go to the target; those
@@ -147,10 +148,16 @@ a connection every 50 ms: after 10 s of it requests failed."""
 
 
 def _app(lab: LabSettings, name: str, app: AppSettings) -> str:
-    # No checks of the servers: only the engine says who serves.
+    # Servers of traffic are not checked: only the engine says who serves. The checked ones tell it who can be reached.
     servers = "".join(
-        f"    server {host} {settings.address}:{app.port} maxconn {_MAXCONN}"
-        f"{'' if host == app.start else ' disabled'}\n"
-        for host, settings in lab.hosts.items()
+        f"    server {host} {each.address}:{app.port} maxconn {_MAXCONN} disabled\n" for host, each in lab.hosts.items()
     )
-    return f"frontend {name}\n    bind :{app.port}\n    default_backend {name}\n\nbackend {name}\n{servers}"
+    checked = "".join(
+        f"    server {host} {settings.address}:{app.port} check\n" for host, settings in lab.hosts.items()
+    )
+    # Nothing listens on port 1 here: a try fails at once, and the request is tried again until a host is enabled.
+    held = f"    server {HELD} 127.0.0.1:1 maxconn {_MAXCONN}\n"
+    return (
+        f"frontend {name}\n    bind :{app.port}\n    default_backend {name}\n\nbackend {name}\n{held}{servers}\n"
+        f"backend {name}{CHECKED}\n    timeout connect 1s\n    default-server inter 1s fall 2 rise 1\n{checked}"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pillion.config import LabSettings
 from pillion.core.model import HostId
 from pillion.hosts.docker import DockerHost
@@ -9,8 +11,11 @@ from pillion.hosts.ssh import SshSettings
 from pillion.lab.state import LabState
 
 
-def connect_hosts(lab: LabSettings, state: LabState) -> dict[HostId, DockerHost]:
-    """The lab's MEC hosts. Nothing is connected before its first use."""
+def connect_hosts(lab: LabSettings, state: LabState, sockets: Path | None = None) -> dict[HostId, DockerHost]:
+    """The lab's MEC hosts. Nothing is connected before its first use.
+
+    `sockets`: folder for what is forwarded from them; None: one of each host's own in the system's temporary folder.
+    """
     return {
         HostId(name): DockerHost(
             HostId(name),
@@ -22,7 +27,7 @@ def connect_hosts(lab: LabSettings, state: LabState) -> dict[HostId, DockerHost]
                 port=host.ssh_port,
                 key_file=host.key_file or state.key_file,
                 known_hosts_file=host.known_hosts or state.known_hosts,
-                socket_folder=state.root,
+                socket_folder=sockets,
             ),
         )
         for name, host in lab.hosts.items()

@@ -7,12 +7,14 @@ $PILLION_STATE, else $XDG_STATE_HOME/pillion, else ~/.local/state/pillion
     ├── user-plane/     HAProxy's configuration and admin socket
     ├── ue/             what the UE's probe saw
     ├── compose.json    the lab as Compose is given it
+    ├── sockets/        the hosts' Docker Engines, forwarded to the running engine
     ├── journal.db, lock, engine.sock
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +90,17 @@ class LabState:
     def lock(self) -> Path:
         """Held by the lab's one engine."""
         return self.root / "lock"
+
+    @property
+    def sockets(self) -> Path:
+        """What the running engine has forwarded from the hosts."""
+        return self.root / "sockets"
+
+    def emptied_sockets(self) -> Path:
+        """That folder without what an engine that was killed has left in it. Only for who holds the lock."""
+        shutil.rmtree(self.sockets, ignore_errors=True)
+        self.sockets.mkdir(mode=0o700)
+        return self.sockets
 
     @property
     def control_socket(self) -> Path:

@@ -25,9 +25,10 @@ from pillion.core.events import (
     StepUndone,
     UndoFailed,
 )
-from pillion.core.fleet import Fleet, decide
+from pillion.core.fleet import decide
 from pillion.core.mobility import Track
 from pillion.core.plan import Group, Situation, Strategy
+from pillion.core.state import Fleet
 from pillion.replay.trace import Trace
 
 Fact = Event | Announcement
@@ -89,6 +90,11 @@ class Player:
             self._carry_out(order)
         if self._check:
             self._check(self.fleet)
+
+    @property
+    def coming(self) -> list[Event]:
+        """What is still going to happen, in order."""
+        return [event for _, _, event in sorted(self._coming)]
 
     @property
     def pending(self) -> bool:

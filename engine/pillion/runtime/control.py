@@ -15,8 +15,8 @@ import orjson
 from aiohttp import web
 
 from pillion.core.events import MigrationRequested
-from pillion.core.fleet import Fleet
 from pillion.core.model import AppId, HostId
+from pillion.core.state import Fleet
 from pillion.errors import EngineError, JournalError
 from pillion.journal.records import encode
 from pillion.runtime.driver import Driver

@@ -15,9 +15,10 @@ from typing import Protocol, TypeVar
 
 from pillion.core.actions import Action, Announce, CancelStep, MakePlan, PerformStep, SetAlarm, UndoStep
 from pillion.core.events import AlarmRang, Announcement, EngineStarted, Event, StepDone, StepFailed
-from pillion.core.fleet import Fleet, decide
+from pillion.core.fleet import decide
 from pillion.core.migration import Phase
 from pillion.core.model import MigrationId, StepId
+from pillion.core.state import Fleet
 from pillion.journal.records import Record
 from pillion.journal.store import Journal
 from pillion.runtime import clock

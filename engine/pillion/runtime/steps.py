@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pillion.core import plan as plans
 from pillion.core.actions import MakePlan, PerformStep, UndoStep
 from pillion.core.events import Event, Outcome, PlanFailed, PlanMade, StepDone, StepFailed, StepUndone, UndoFailed
-from pillion.core.model import App, AppId, Epoch, HostId, Instance
+from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId
 from pillion.core.plan import Group, Situation, Step, Strategy
 from pillion.errors import EngineError, HostRefused, HostUnreachable, MigrationError, PlanError, StaleEpoch
 from pillion.hosts.base import ContainerSpec, ContainerState, MecHost, TransferLink
@@ -64,7 +64,8 @@ class Steps:
         self._epoch = epoch
         self._timeouts = timeouts
         self._links: dict[tuple[str, str], TransferLink] = {}
-        self._fenced_seq: dict[AppId, int] = {}
+        self._fenced: dict[AppId, tuple[MigrationId, int]] = {}
+        """How far each app's state had come when it was last fenced, and by which migration."""
 
     async def plan(self, order: MakePlan) -> Event:
         """The plan, after both hosts have accepted this engine's epoch."""
@@ -86,7 +87,7 @@ class Steps:
         try:
             async with asyncio.timeout(self._timeouts.of(order.step.group)):
                 done = order.again and await self._is_done(order.step, order.app)
-                sent_bytes, detail = _NOTHING if done else await self._perform(order.step, order.app)
+                sent_bytes, detail = _NOTHING if done else await self._perform(order)
         except StaleEpoch:
             raise
         except (EngineError, TimeoutError) as error:
@@ -110,8 +111,9 @@ class Steps:
             return UndoFailed(order.migration, order.step.id, said)
         return StepUndone(order.migration, order.step.id)
 
-    async def _perform(self, step: Step, app: App) -> Done:
-        match step.work:
+    async def _perform(self, order: PerformStep) -> Done:
+        app = order.app
+        match order.step.work:
             case plans.TellApp(instance=instance, in_migration=in_migration):
                 await self._tell(instance, app, in_migration=in_migration)
             case plans.OpenLink(source=source, target=target):
@@ -132,11 +134,13 @@ class Steps:
             case plans.CreateContainer(instance=instance, image=image):
                 await self._host(instance).ensure_container(_container(instance, app, image))
             case plans.FenceSource(instance=instance):
-                await self._fence(instance, app)
+                await self._fence(order.migration, instance, app)
             case plans.StartTarget(instance=instance):
                 await self._host(instance).ensure_started(instance.container)
             case plans.ProveTarget(instance=instance):
-                return 0, {"seq": float(await self._prove(instance, app))}
+                return 0, {"seq": float(await self._prove(order.migration, instance, app))}
+            case plans.HoldTraffic():
+                await self._steering.hold(app.id)
             case plans.SwitchTraffic(instance=instance):
                 await self._steering.steer(app.id, instance.host)
             case plans.KillSource(instance=instance):
@@ -177,6 +181,8 @@ class Steps:
                 return await self._host(instance).image(image) is None
             case plans.TellApp() | plans.TransferVolume() | plans.ProveTarget() | plans.CloseLink():
                 return False
+            case plans.HoldTraffic():
+                return False
 
     async def _undo(self, step: Step, app: App) -> None:
         match step.work:
@@ -196,8 +202,8 @@ class Steps:
                 await self._host(instance).ensure_unpaused(instance.container)
             case plans.StartTarget(instance=instance):
                 await self._host(instance).ensure_killed(instance.container)
-            case plans.TransferVolume() | plans.ProveTarget() | plans.CloseLink():
-                pass  # Nothing of it is left in the world.
+            case plans.TransferVolume() | plans.ProveTarget() | plans.CloseLink() | plans.HoldTraffic():
+                pass  # Nothing of it is left in the world; what is held has no source to be sent back to.
             case plans.SwitchTraffic() | plans.KillSource() | plans.RemoveInstance() | plans.RemoveImage():
                 raise PlanError("this step lies beyond the point of no return", place=step.id)
 
@@ -237,15 +243,18 @@ class Steps:
         if link := self._links.pop((source.container, target.container), None):
             await link.close()
 
-    async def _fence(self, source: Instance, app: App) -> None:
+    async def _fence(self, migration: MigrationId, source: Instance, app: App) -> None:
+        if any(not link.is_open for (container, _), link in self._links.items() if container == source.container):
+            raise MigrationError("the way to the target was lost while it was prepared", place=source.host)
         # Asked just before the pause, so that the question costs the UE nothing; the DV itself is compared by digest.
         ready = await self._host(source).readiness(app.id, app.port, app.ready_path)
-        self._fenced_seq[app.id] = ready.seq if ready and ready.epoch == source.epoch else 0
+        self._fenced[app.id] = migration, ready.seq if ready and ready.epoch == source.epoch else 0
         await self._host(source).ensure_paused(source.container)
 
-    async def _prove(self, target: Instance, app: App) -> int:
+    async def _prove(self, migration: MigrationId, target: Instance, app: App) -> int:
         """The target's state sequence number, once it serves with one at least as new as the fenced source's."""
-        least = self._fenced_seq.get(app.id, 0)
+        fenced_by, seq = self._fenced.get(app.id, (migration, 0))
+        least = seq if fenced_by == migration else 0
         while True:
             ready = await self._host(target).readiness(app.id, app.port, app.ready_path)
             if ready and ready.epoch == target.epoch:
