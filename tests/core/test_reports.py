@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pillion.core.events import (
+    AppLost,
     LeftBehind,
     MigrationAbandoned,
     MigrationCompleted,
@@ -164,3 +166,23 @@ def test_a_story_cut_off_anywhere_still_gives_its_reports(start: int, end: int):
 def test_no_story_no_reports():
     assert migration_reports([]) == []
     assert migration_reports([(1.0, MigrationCompleted(ID))]) == []
+
+
+def test_the_report_of_a_start_after_a_loss_says_what_was_lost():
+    loss = AppLost(A2.id, SOURCE, 40, TARGET)
+    start = replace(STARTED, source=None, strategy="restart", trigger=Trigger.LOSS, migration=MigrationId("a2-3"))
+    plan = PLANS["restart"].plan(Situation(A2, None, TARGET))
+    proof = StepDone(start.migration, StepId("prove"), Outcome(5.0, 0.1, 0, {"seq": 37.0}))
+    first, second = migration_reports(
+        [(1.0, STARTED), (2.0, loss), (2.0, start), (3.0, PlanMade(start.migration, plan)), (5.1, proof)]
+    )
+    assert first.lost is None
+    assert first.as_json()["lost"] is None
+    assert second.lost == loss
+    assert second.as_json()["lost"] == {
+        "host": MEC1,
+        "epoch": 1,
+        "last_seen_seq": 40,
+        "restored_seq": 37,
+        "from_copy": True,
+    }

@@ -270,6 +270,26 @@ class MemoryHost(MecHost):
         done()
         return link
 
+    async def remove_strays(self, app: AppId, keep: Epoch | None, before: Epoch) -> Sequence[str]:
+        done = await self.reach("remove_strays")
+
+        def is_stray(labels: Mapping[str, str]) -> bool:
+            epoch = int(labels.get("pillion.epoch", before))
+            return self._is_ours(labels) and labels.get("pillion.app") == app and epoch < before and epoch != keep
+
+        removed = []
+        used = [container.image for container in self.machine.containers.values() if not is_stray(container.labels)]
+        for kind, objects in (
+            ("container", self.machine.containers),
+            ("volume", self.machine.volumes),
+            ("image", self.machine.images),
+        ):
+            for name in [name for name, found in objects.items() if is_stray(found.labels) and found not in used]:  # type: ignore[attr-defined]  # three kinds, all with labels
+                del objects[name]  # type: ignore[attr-defined]  # the same
+                removed.append(f"{kind} {name}")
+        done()
+        return removed
+
     async def sweep(self) -> Sequence[str]:
         done = await self.reach("sweep")
         removed = []

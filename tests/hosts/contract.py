@@ -7,6 +7,7 @@ A test class derives from `HostContract` and gives a `bench`: two hosts, and han
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Protocol
 
 import pytest
@@ -377,6 +378,32 @@ class HostContract:
             await link.close()
         with pytest.raises(HostError):
             await link.send_volume(VOLUME, COPY)
+
+    async def test_strays_are_what_the_app_has_of_older_epochs_but_the_one_to_keep(self, bench: Bench) -> None:
+        host = bench.source
+        await bench.add_foreign(host, "theirs")
+
+        def labels(epoch: int, app: str = APP) -> dict[str, str]:
+            return {"pillion.app": app, "pillion.epoch": str(epoch)}
+
+        for epoch in (1, 2, 3, 9):
+            await host.ensure_volume(f"zones.{epoch}.dv", labels(epoch))
+            made = spec(bench.original, f"zones.{epoch}", f"zones.{epoch}.dv")
+            await host.ensure_container(replace(made, labels=labels(epoch)))
+        await host.ensure_volume("other.1.dv", labels(1, "other"))
+        await host.commit("zones.2", "pillion-test/zones:3", labels(3))
+        await host.commit("zones.2", "pillion-test/zones:2", labels(2))
+        removed = await host.remove_strays(APP, Epoch(2), Epoch(9))
+        assert set(removed) == {
+            *(f"container zones.{epoch}" for epoch in (1, 3)),
+            *(f"volume zones.{epoch}.dv" for epoch in (1, 3)),
+            "image pillion-test/zones:3",
+        }
+        assert {info.name for info in await host.containers()} == {"zones.2", "zones.9"}
+        assert set(await host.volumes()) == {"zones.2.dv", "zones.9.dv", "other.1.dv"}
+        assert await host.image("pillion-test/zones:2")
+        assert not await host.remove_strays(APP, Epoch(2), Epoch(9))
+        assert set(await host.remove_strays(APP, None, Epoch(9))) >= {"container zones.2", "volume zones.2.dv"}
 
     async def test_a_sweep_leaves_nothing_of_the_lab(self, bench: Bench) -> None:
         host = bench.source

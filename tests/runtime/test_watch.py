@@ -29,6 +29,7 @@ class Host:
     answers: bool = True
     hangs: bool = False
     asked: int = 0
+    tidied: list[tuple[Epoch | None, Epoch]] = field(default_factory=list)
 
     async def containers(self) -> list[ContainerInfo]:
         self.asked += 1
@@ -37,6 +38,10 @@ class Host:
         if not self.answers:
             raise HostUnreachable("away", place=self.id)
         return [] if self.state is None else [ContainerInfo(SERVING.container, self.state, "", {})]
+
+    async def remove_strays(self, app: AppId, keep: Epoch | None, before: Epoch) -> list[str]:
+        self.tidied.append((keep, before))
+        return []
 
     async def readiness(self, app: AppId, port: int, path: str) -> Readiness | None:
         return Readiness(SERVING.container, SERVING.epoch, 17)
@@ -166,3 +171,20 @@ async def test_a_lost_host_is_looked_for_and_told_of_once_it_answers():
         scene.host.answers = True
         await asyncio.sleep(1.5)
         assert scene.driver.events[0] == HostReturned(MEC1)
+
+
+async def test_at_rest_what_no_state_knows_is_removed_and_never_what_serves_or_is_to_come():
+    async with watched() as scene:
+        moving = Migration(MigrationId("a2-3"), A2, SERVING, Instance(A2.id, MEC2, Epoch(3)), "M2")
+        scene.change(lambda state: replace(state, migration=moving))
+        await asyncio.sleep(20)
+        assert scene.host.tidied == []
+        scene.change(lambda state: replace(state, migration=None))
+        await asyncio.sleep(2)
+        assert scene.host.tidied == [(SERVING.epoch, scene.driver.fleet.next_epoch)]
+        await asyncio.sleep(20)
+        assert 4 <= len(scene.host.tidied) <= 6
+        scene.change(lambda state: replace(state, serving=None))
+        scene.host.tidied.clear()
+        await asyncio.sleep(10)
+        assert {keep for keep, _ in scene.host.tidied} == {None}

@@ -263,7 +263,7 @@ def _lose(fleet: Fleet, state: AppState, lost: Instance, last_seen_seq: int | No
     copy = moving.target if moving and moving.has_copy and moving.target.host not in fleet.lost else None
     # On the lost host the instance may go on running, unseen; it is removed when that host returns.
     remove = Step(StepId("remove-lost"), Group.CLEAN_UP, Place.SOURCE, RemoveInstance(lost))
-    owed = Debt(MigrationId(f"{app.id}-{lost.epoch}"), app, remove, undo=False)
+    owed = Debt(MigrationId(f"{app.id}-{lost.epoch}-lost"), app, remove, undo=False)
     state = replace(state, serving=None, visit=None, asked=None, stopped=None, loss=Loss(lost, copy))
     fleet = replace(fleet, debts=(*fleet.debts, owed)).with_app(state)
     if moving:

@@ -14,7 +14,8 @@ first answer of an epoch higher than any before it.
     downtime_s    = first_target_s - last_source_s: the time without answers. Not below the true outage; above it by at
                     most the sending interval (`resolution_s`) and one usual latency.
     lower_bound_s = first_target_s - the sending of the first request that had to wait (no earlier than last_source_s).
-                    A UE that asked at that instant waited this long. Between the two lies the true outage.
+                    A UE that asked at that instant waited this long. Between the two lies the true outage,
+                    give or take one usual latency.
 
 Both give or take what the probe itself lagged on a busy machine, of which `lateness_max_s` is the measure.
 """

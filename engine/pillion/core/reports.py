@@ -12,6 +12,7 @@ from typing import Any
 
 from pillion.core.events import (
     Announcement,
+    AppLost,
     Event,
     LeftBehind,
     MigrationAbandoned,
@@ -25,8 +26,9 @@ from pillion.core.events import (
     StepDone,
     StepFailed,
     TargetProven,
+    Trigger,
 )
-from pillion.core.model import MigrationId
+from pillion.core.model import AppId, MigrationId
 from pillion.core.plan import FenceSource, Group, Place, Plan, Step, SwitchTraffic
 
 
@@ -52,6 +54,8 @@ class MigrationReport:
 
     started: MigrationStarted
     began_s: float
+    lost: AppLost | None = None
+    """What was lost with a MEC host, where that is why the app starts here."""
     plan: Plan | None = None
     relocation: RelocationBegan | None = None
     proven_s: float | None = None
@@ -111,6 +115,7 @@ class MigrationReport:
             "seconds": None if self.ended_s is None else self.ended_s - self.began_s,
             "fenced_s": self.fenced_s,
             "proven_seq": self.proven_seq,
+            "lost": self._lost_as_json(),
             "phases": [
                 {"group": group, "place": place, "seconds": spent.seconds, "sent_bytes": spent.sent_bytes}
                 for (group, place), spent in self.phases.items()
@@ -119,13 +124,28 @@ class MigrationReport:
             "failures": [asdict(failure) for failure in self.failures],
         }
 
+    def _lost_as_json(self) -> dict[str, Any] | None:
+        if self.lost is None:
+            return None
+        return {
+            "host": self.lost.instance.host,
+            "epoch": self.lost.instance.epoch,
+            "last_seen_seq": self.lost.last_seen_seq,
+            "restored_seq": self.proven_seq,
+            "from_copy": self.lost.copy is not None,
+        }
+
 
 def migration_reports(story: Iterable[tuple[float, Event | Announcement]]) -> list[MigrationReport]:
     """A report of each migration in a story of `(seconds, fact)`, in order of their start."""
     reports: dict[MigrationId, MigrationReport] = {}
+    losses: dict[AppId, AppLost] = {}
     for at_s, fact in story:
-        if isinstance(fact, MigrationStarted):
-            reports[fact.migration] = MigrationReport(fact, at_s)
+        if isinstance(fact, AppLost):
+            losses[fact.app] = fact
+        elif isinstance(fact, MigrationStarted):
+            lost = losses.get(fact.app) if fact.trigger is Trigger.LOSS else None
+            reports[fact.migration] = MigrationReport(fact, at_s, lost)
         elif (migration := getattr(fact, "migration", None)) in reports:
             reports[migration] = _with(reports[migration], at_s, fact)
     return list(reports.values())

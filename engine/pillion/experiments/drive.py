@@ -83,7 +83,8 @@ async def drive(
         samples = await probe.samples()
     truth = await control_sandbox(lab, "GET", f"/truth?ue={ue}")
     records = await asyncio.to_thread(_since, state, written)
-    reports = [report for report in migration_reports((r.now_s, r.fact) for r in records) if report.started.source]
+    told = migration_reports((record.now_s, record.fact) for record in records)
+    reports = [report for report in told if report.started.source or report.lost]
     summary = summarise(samples)
     return DriveReport(
         reports, records, summary, _checks(reports, summary, served["counter"], truth, answering), samples

@@ -120,6 +120,11 @@ def print_migration(migration: MigrationReport) -> None:
     click.echo(f"  trigger: {started.trigger}, {started.reason}")
     if migration.relocation:
         click.echo(f"  relocation: {migration.relocation.trigger}, {migration.relocation.reason}")
+    if lost := migration.lost:
+        since = f"a copy with state {migration.proven_seq}" if lost.copy else "nothing"
+        click.echo(
+            f"  lost with {lost.instance.host}: all after {since}; state {lost.last_seen_seq} was the last seen there"
+        )
     if reason := getattr(migration.ending, "reason", None):
         click.echo(f"  {migration.status}: {reason}")
     if migration.fenced_s is not None:

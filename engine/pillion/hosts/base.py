@@ -172,6 +172,13 @@ class MecHost(Protocol):
     async def volumes(self) -> Sequence[str]:
         """Names of this lab's volumes."""
 
+    async def remove_strays(self, app: AppId, keep: Epoch | None, before: Epoch) -> Sequence[str]:
+        """Remove what the app's migrations left: all of epochs older than `before` but `keep`; names of it.
+
+        A call that was given up, by a lost connection or a killed engine, may be finished by the host later on: after
+        what it did was taken back. An image in use stays.
+        """
+
     async def readiness(self, app: AppId, port: int, path: str) -> Readiness | None:
         """What answers on the host's published port right now, or None if nothing serves there."""
 

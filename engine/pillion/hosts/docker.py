@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import quote
 
 from pillion.core.model import AppId, Epoch, HostId, Readiness
@@ -18,7 +19,7 @@ from pillion.errors import HostRefused
 from pillion.hosts.app_calls import AppCalls
 from pillion.hosts.base import HostFacts, ImageInfo, MecHost, TransferLink
 from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoSuchObject
-from pillion.hosts.docker_containers import LAB_LABEL, DockerContainers, filters
+from pillion.hosts.docker_containers import APP_LABEL, EPOCH_LABEL, LAB_LABEL, DockerContainers, filters
 from pillion.hosts.ssh import SshConnection, SshSettings
 from pillion.hosts.transfer import HelperLink, HelperProcess, stale
 
@@ -180,6 +181,29 @@ class DockerHost(DockerContainers, MecHost):
         params = {"filters": filters([f"{LAB_LABEL}={self._lab}"])}
         listed = await self._api.call("GET", "volumes", params=params)
         return [volume["Name"] for volume in listed["Volumes"] or []]
+
+    async def remove_strays(self, app: AppId, keep: Epoch | None, before: Epoch) -> Sequence[str]:
+        self._refuse_if_stale()
+        params = {"all": "1", "filters": filters([f"{LAB_LABEL}={self._lab}", f"{APP_LABEL}={app}"])}
+        removed = []
+
+        def is_stray(found: Mapping[str, Any]) -> bool:
+            epoch = (found.get("Labels") or {}).get(EPOCH_LABEL, "")
+            return epoch.isdecimal() and int(epoch) < before and int(epoch) != keep
+
+        for container in filter(is_stray, await self._api.call("GET", "containers/json", params=params)):
+            name = container["Names"][0].lstrip("/")
+            await self.remove_container(name)
+            removed.append(f"container {name}")
+        listed = await self._api.call("GET", "volumes", params=params)
+        for volume in filter(is_stray, listed["Volumes"] or []):
+            await self.remove_volume(volume["Name"])
+            removed.append(f"volume {volume['Name']}")
+        for image in filter(is_stray, await self._api.call("GET", "images/json", params=params | {"all": "0"})):
+            for name in image["RepoTags"] or [image["Id"]]:
+                if await self._delete_image(name, force=False):
+                    removed.append(f"image {name}")
+        return removed
 
     async def ensure_network(self, name: str, subnet: str) -> None:
         """A bridge network of this lab with that subnet. Raises HostRefused if the name or the subnet is another's."""

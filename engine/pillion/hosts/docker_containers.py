@@ -24,6 +24,7 @@ from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoSuchOb
 
 LAB_LABEL = "pillion.lab"
 APP_LABEL = "pillion.app"
+EPOCH_LABEL = "pillion.epoch"
 _LOGS = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 _LAST_WORDS = 200
 _STATES = {

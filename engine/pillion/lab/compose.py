@@ -131,6 +131,13 @@ defaults
     timeout queue 120s
     timeout http-request 10s
     timeout http-keep-alive 60s
+    # A host that is gone sends no reset. Found dead like this (a paused app's host still answers), what waits for it is
+    # sent again; else the host could answer it when it returns, long after another one has taken over. The servers'
+    # `tcp-ut` does the same for what was not even acknowledged (set as `default-server` it has no effect).
+    option srvtcpka
+    srvtcpka-idle 1s
+    srvtcpka-intvl 1s
+    srvtcpka-cnt 2
     # A refused or unanswered connect is tried again after this time, so it is also the pause between two tries.
     timeout connect 50ms
     retries 1000
@@ -150,7 +157,8 @@ a connection every 50 ms: after 10 s of it requests failed."""
 def _app(lab: LabSettings, name: str, app: AppSettings) -> str:
     # Servers of traffic are not checked: only the engine says who serves. The checked ones tell it who can be reached.
     servers = "".join(
-        f"    server {host} {each.address}:{app.port} maxconn {_MAXCONN} disabled\n" for host, each in lab.hosts.items()
+        f"    server {host} {each.address}:{app.port} maxconn {_MAXCONN} tcp-ut 3s disabled\n"
+        for host, each in lab.hosts.items()
     )
     checked = "".join(
         f"    server {host} {settings.address}:{app.port} check\n" for host, settings in lab.hosts.items()

@@ -127,12 +127,11 @@ async def _may_be_privileged() -> bool:
 
 
 async def _provision(lab: LabSettings, host: DockerHost) -> None:
-    """Bring a host to where a migration can use it: reachable, with its gateway and the images that start there."""
+    """Bring a host to where a migration can use it: reachable, with its gateway and the apps' images."""
     await _reachable(host)
     await host.ensure_network(compose.INNER_NETWORK, compose.INNER_SUBNET)
-    wanted = [compose.image("gateway")]
-    wanted += [app.image for app in lab.apps.values() if app.start == host.id]
-    for name in wanted:
+    # Every app's image on every host: an app whose host is lost has to start on any other.
+    for name in sorted({compose.image("gateway"), *(app.image for app in lab.apps.values())}):
         await _ensure_image(host, name)
     gateway = ContainerSpec(
         name=gateways.CONTAINER,

@@ -174,15 +174,12 @@ class Steps:
                 return await self._steering.serving(app.id) == instance.host
             case plans.KillSource(instance=instance):
                 return await self._state(instance) not in (ContainerState.RUNNING, ContainerState.PAUSED)
-            case plans.RemoveInstance(instance=instance):
-                gone = await self._state(instance) is None
-                return gone and not await self._host(instance).has_volume(instance.volume)
             case plans.RemoveImage(instance=instance, image=image):
                 return await self._host(instance).image(image) is None
             case plans.TellApp() | plans.TransferVolume() | plans.ProveTarget() | plans.CloseLink():
                 return False
-            case plans.HoldTraffic():
-                return False
+            case plans.RemoveInstance() | plans.HoldTraffic():
+                return False  # More than one thing in the world: made sure of by doing it again.
 
     async def _undo(self, step: Step, app: App) -> None:
         match step.work:

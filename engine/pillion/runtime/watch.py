@@ -3,11 +3,15 @@
 A container that does not run although nobody stopped it is told of: the core starts it again. A host is lost only when
 the engine cannot reach it *and* the user plane cannot either, for a set time: a UE may be well served by a host that
 merely does not listen to us. Only the lack of an answer counts, and an unknown user plane is none.
+
+While all is at rest it also removes what a host has of an app that no state knows: a call that was given up (the SSH
+connection was lost, the engine was killed) may be finished by the host after it was undone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +25,10 @@ from pillion.runtime import clock
 from pillion.runtime.driver import Driver
 from pillion.userplane import Steering
 
+log = logging.getLogger(__name__)
+
+_TIDY_LOOKS = 5
+"""How many looks at rest between two of these removals; the first comes sooner."""
 _IN_DOWNTIME = frozenset({Phase.RELOCATING, Phase.SWITCHING})
 
 
@@ -53,8 +61,12 @@ class Watch:
 
     async def _watch(self, host: MecHost) -> None:
         silent_since_s: float | None = None
+        looks_at_rest = 0
         while True:
             await asyncio.sleep(self._settings.look_s)
+            looks_at_rest = looks_at_rest + 1 if self._at_rest() else 0
+            if looks_at_rest % _TIDY_LOOKS == 1:
+                await self._tidy(host)
             served = self._served_by(host.id)
             if any(state.migration and state.migration.phase in _IN_DOWNTIME for state in served):
                 continue  # Nothing is asked in a downtime that can be asked after it.
@@ -114,6 +126,25 @@ class Watch:
         except HostError:
             return None
         return ready.seq if ready and state.serving and ready.epoch == state.serving.epoch else None
+
+    def _at_rest(self) -> bool:
+        fleet = self._driver.fleet
+        return not fleet.debts and not any(state.migration for state in fleet.apps.values())
+
+    async def _tidy(self, host: MecHost) -> None:
+        """Remove what the host has of older epochs than any that is to come, but for the serving instances'."""
+        fleet = self._driver.fleet
+        for state in fleet.apps.values():
+            here = state.serving is not None and state.serving.host == host.id
+            if state.loss is None and host.id not in fleet.lost:
+                try:
+                    async with asyncio.timeout(self._settings.answer_s):
+                        keep = state.serving.epoch if here and state.serving else None
+                        removed = await host.remove_strays(state.app.id, keep, fleet.next_epoch)
+                except (HostError, TimeoutError):
+                    continue
+                if removed:
+                    log.warning("%s: removed what no state knows: %s", host.id, ", ".join(removed))
 
     async def _user_plane_reaches(self, served: list[AppState]) -> bool:
         """Whether the user plane reaches any app there; also True where it cannot be asked."""
