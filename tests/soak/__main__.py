@@ -6,8 +6,9 @@ import argparse
 import asyncio
 import importlib
 import logging
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from tests.soak.campaign import Part, campaign
 
@@ -34,8 +35,19 @@ def main() -> int:
     for name in options.part or PARTS:
         module, _, kind = PARTS[name].partition(":")
         make: Callable[[], Part] = getattr(importlib.import_module(module), kind)
-        codes.append(asyncio.run(campaign(make(), fresh=options.fresh, limit_s=60 * options.minutes)))
+        codes.append(asyncio.run(_until_told(campaign(make(), fresh=options.fresh, limit_s=60 * options.minutes))))
     return max(codes, key=(0, 3, 1).index)
+
+
+async def _until_told(work: Coroutine[None, None, int]) -> int:
+    """What the campaign gives; SIGTERM and SIGINT end it, and it takes its lab down: 3, to be resumed."""
+    running = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        return 3
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ class Steps:
             case plans.OpenLink(source=source, target=target):
                 await self._open_link(source, target)
             case plans.CommitImage(instance=instance, image=image):
-                await self._host(instance).commit(instance.container, image, _labels(instance, app))
+                await self._host(instance).commit(instance.container, image, _image_labels(app, image))
             case plans.TransferImage(image=image, original=original, source=source, target=target):
                 moved = await (await self._open_link(source, target)).send_image(image, original)
                 return moved.sent_bytes, moved.detail
@@ -281,6 +281,11 @@ def _labels(instance: Instance, app: App) -> dict[str, str]:
         "pillion.epoch": str(instance.epoch),
         "pillion.migration": f"{app.id}-{instance.epoch}",
     }
+
+
+def _image_labels(app: App, image: str) -> dict[str, str]:
+    """An image belongs to the instance that it is made for, not to the one it is made of; its tag is that epoch."""
+    return _labels(Instance(app.id, HostId(""), Epoch(int(image.rpartition(":")[2]))), app)
 
 
 def _container(instance: Instance, app: App, image: str) -> ContainerSpec:

@@ -1,0 +1,103 @@
+"""What the campaigns `migrations-m2` and `calibration` run on: a lab of their own, and an engine in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pillion import config
+from pillion.config import LabSettings
+from pillion.core.reports import MigrationReport, migration_reports
+from pillion.journal import store
+from pillion.lab import up
+from pillion.lab.state import LabState
+from pillion.runtime.control import ask
+
+LAB_FILE = Path(__file__).parent / "campaign-lab.pillion.yml"
+_SERVES_S = 60.0
+_MIGRATES_S = 90.0
+_ENDS_S = 40.0
+_LOOK_S = 0.1
+
+
+@asynccontextmanager
+async def fresh_lab(*apps: str) -> AsyncIterator[tuple[LabSettings, LabState]]:
+    """The campaigns' lab with these apps alone; made anew, and removed at the end."""
+    whole = config.load(LAB_FILE)
+    lab = whole.model_copy(update={"apps": {app: whole.apps[app] for app in apps}})
+    state = LabState.of(lab.lab)
+    await up.down(lab, state, purge=True)  # what an earlier run left that was killed
+    try:
+        await up.up(lab, state)
+        yield lab, state
+    finally:
+        await up.down(lab, state, purge=True)
+
+
+_PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from pillion import app, config
+from pillion.lab.state import LabState
+
+async def main():
+    whole = config.load(Path(sys.argv[1]))
+    lab = whole.model_copy(update={"apps": {name: whole.apps[name] for name in sys.argv[2:]}})
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
+    async with app.engine(lab, LabState.of(lab.lab), follow=False):
+        await stop.wait()
+
+asyncio.run(main())
+"""
+"""What `pillion run` does, but without following UEs, which would move the apps by themselves. It ends when its
+standard input does, so that it never outlives a campaign that was killed."""
+
+
+class Engine:
+    """An engine as a process of its own, spoken to as `pillion migrate` does."""
+
+    def __init__(self, state: LabState, pid: int) -> None:
+        self.pid = pid
+        self._state = state
+
+    async def serving(self, app: str) -> tuple[str, int]:
+        """Host and epoch of the instance that serves an app, once nothing of it moves."""
+        async with asyncio.timeout(_SERVES_S):
+            while True:
+                for each in await ask(self._state.control_socket, "GET", "/fleet") or []:
+                    if each["app"] == app and each["host"] and each["migration"] is None:
+                        return each["host"], each["epoch"]
+                await asyncio.sleep(_LOOK_S)
+
+    async def move(self, app: str, target: str) -> MigrationReport:
+        """Ask for an M2 migration and wait for its end, whatever that is."""
+        after = await asyncio.to_thread(store.last_seq, self._state.journal)
+        await ask(self._state.control_socket, "POST", "/migrate", {"app": app, "to": target, "strategy": "M2"})
+        async with asyncio.timeout(_MIGRATES_S):
+            while True:
+                records = await asyncio.to_thread(lambda: list(store.read(self._state.journal, after)))
+                reports = migration_reports((record.now_s, record.fact) for record in records)
+                if reports and reports[0].ended_s is not None:
+                    return reports[0]
+                await asyncio.sleep(_LOOK_S)
+
+
+@asynccontextmanager
+async def engine(lab: LabSettings, state: LabState) -> AsyncIterator[Engine]:
+    """An engine on this lab, with every app serving; stopped at the end."""
+    with (state.root / "engine.log").open("ab") as log:
+        command = [sys.executable, "-c", _PROGRAM, str(LAB_FILE), *lab.apps]
+        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log)
+    assert process.stdin is not None
+    try:
+        running = Engine(state, process.pid)
+        for app in lab.apps:
+            await running.serving(app)
+        yield running
+    finally:
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), _ENDS_S)
