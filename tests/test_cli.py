@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +20,9 @@ import pytest
 from pillion import __version__, cli
 from pillion.config import all_plans
 from pillion.core.events import Announcement, Event, HandoverCompleted, MigrationRequested
-from pillion.core.state import Fleet
 from pillion.core.model import PoaId, ZoneId
 from pillion.core.plan import Group
+from pillion.core.state import Fleet
 from pillion.errors import ConfigError, EngineError, HostUnreachable, JournalError, MigrationError
 from pillion.journal.records import Record
 from pillion.journal.store import Journal
@@ -331,6 +334,21 @@ async def test_the_plan_starts_where_the_journal_says_the_app_is(pillion: Pillio
     await journal_of(LabState(tmp_path / "state" / "monaco"), a_moved_app())
     assert "M2: a2 mec2 → mec1" in pillion("plan", "a2", "--to", "mec1", "-t", OURS).out
     assert "a2 is served by mec2 already" in pillion("plan", "a2", "--to", "mec2", "-t", OURS).error()
+
+
+def test_a_journal_opened_with_sqlite_tells_what_the_events_tell(process: Pillion, tmp_path: Path):
+    journal = LabState(tmp_path / "state" / "monaco").journal
+    journal.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "data" / "journal-0.1.0.db", journal)
+    with closing(sqlite3.connect(journal)) as opened:
+        rows = opened.execute("SELECT at_utc, kind, subject, body FROM journal ORDER BY seq").fetchall()
+    lines = process("events", "-t", OURS).out.splitlines()
+    told = [json.loads(line) for line in process("events", "-t", OURS, "--format", "json").out.splitlines()]
+    assert len(rows) == len(lines) == len(told) > 100
+    for (at_utc, kind, subject, body), line, data in zip(rows, lines, told, strict=True):
+        assert line.split(" (")[0] == f"{at_utc} {kind} {subject}".strip()
+        assert (data["at_utc"], data["kind"], data["subject"]) == (at_utc, kind, subject)
+        assert json.loads(body).items() <= data.items()
 
 
 def test_without_a_journal_there_are_no_events(process: Pillion):

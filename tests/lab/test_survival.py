@@ -9,10 +9,10 @@ import pytest
 from pillion.core.events import (
     AppLost,
     Event,
+    HandoverCompleted,
     HostLost,
     HostReturned,
     InstanceStopped,
-    MigrationRequested,
     TrackingLost,
     TrackingResumed,
     ZoneChangePredicted,
@@ -29,6 +29,9 @@ from .conftest import Lab
 from .test_migrations import A2, MEC1, MEC2, answers, docker, home, move
 
 pytestmark = pytest.mark.lab
+UE = UeId("10.100.0.2")
+TAKEN_IN = 32
+"""Requests at one server at a time (`maxconn`): what a host that goes had taken in may stay without an answer."""
 
 
 def told(lab: Lab, after: int, *kinds: type[Event]) -> list[Event]:
@@ -134,8 +137,7 @@ async def test_a_host_that_is_switched_off_and_on_starts_its_app_again_with_all_
         assert after.epoch == serving.epoch
         assert after.seq >= before.seq
         assert summaries[0].counter_went_back == summaries[0].seq_went_back == 0
-        # What the app was working on when its host was switched off has no answer; nothing else is lost.
-        assert summaries[0].failed <= 32, summaries[0].errors
+        assert summaries[0].failed <= TAKEN_IN, summaries[0].errors
         assert told(lab, written, AppLost) == []
         assert (await _moved_at_last(lab, driver, MEC2)).status == "completed"
 
@@ -147,7 +149,7 @@ async def test_an_app_whose_host_is_lost_starts_elsewhere_and_the_report_says_wh
     async with lab.engine() as driver:
         await home(lab, driver, A2, MEC1)
         if copied:
-            await driver.put(ZoneChangePredicted(UeId("10.100.0.2"), ZoneId("zone01"), PoaId(""), 5.0))
+            await driver.put(ZoneChangePredicted(UE, ZoneId("zone01"), PoaId("p1"), 5.0))
             async with asyncio.timeout(60):
                 await driver.until(
                     lambda fleet: bool(
@@ -161,6 +163,7 @@ async def test_an_app_whose_host_is_lost_starts_elsewhere_and_the_report_says_wh
         async with lab.asked(3000) as summaries:
             async with cut_off(lab, MEC1):
                 await until(lambda: asyncio.sleep(0, bool(told(lab, written, AppLost))))
+                await driver.put(HandoverCompleted(UE, PoaId("p1"), ZoneId("zone01")))
                 async with asyncio.timeout(60):
                     await driver.until(lambda fleet: (at := fleet.apps[A2].serving) is not None and at.host == MEC2)
                     await driver.until(lambda fleet: not fleet.apps[A2].migration)
@@ -172,7 +175,8 @@ async def test_an_app_whose_host_is_lost_starts_elsewhere_and_the_report_says_wh
         assert not await answers(lab.settings.hosts["mec1"].address, 3000)
         left = {name for name in lab.objects("mec1") if "a2." in name or "pillion-migration/a2" in name}
         assert left == set()
-        assert summaries[0].failed == summaries[0].stale == 0, summaries[0].errors
+        assert summaries[0].stale == 0
+        assert summaries[0].failed <= TAKEN_IN, summaries[0].errors
         story = [(record.now_s, record.fact) for record in store.read(lab.state.journal, written)]
         (report,) = [each for each in migration_reports(story) if each.lost and each.lost.app == A2]
         lost = report.as_json()["lost"]
@@ -180,8 +184,6 @@ async def test_an_app_whose_host_is_lost_starts_elsewhere_and_the_report_says_wh
         assert lost["last_seen_seq"] == before.seq
         assert (lost["restored_seq"] > 1) is copied
         assert report.status == "completed"
-        await driver.put(MigrationRequested(A2, MEC1))
+        await driver.put(HandoverCompleted(UE, PoaId("p2"), ZoneId("zone02")))
         async with asyncio.timeout(60):
             await driver.until(lambda fleet: (at := fleet.apps[A2].serving) is not None and at.host == MEC1)
-        # That the UE was expected elsewhere would be followed again.
-        await driver.put(ZoneChangePredicted(UeId("10.100.0.2"), ZoneId("zone02"), PoaId(""), 5.0))
