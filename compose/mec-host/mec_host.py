@@ -2,11 +2,15 @@
 
 A MEC host's engine may be killed by a fault campaign, or die by itself: the containers that it started go on
 (live-restore) and the engine comes back. The host ends like a machine that is switched off; its volume keeps all.
+
+An engine that was killed is started twice: Docker Engine 26.1, killed while it starts a container, takes that one's
+port mapping over from its notes and keeps the port, until it is started after an orderly end.
 """
 
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +21,7 @@ LAB = Path("/etc/pillion")  # mounted read-only: authorized_keys, ssh_host_ed255
 CGROUPS = Path("/sys/fs/cgroup")
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
+LOOK_S = 0.1
 SOUND_AFTER_S = 30.0  # a service that ran this long starts over with the shortest pause
 ENGINE_STOP_S = 3.0
 GRACE_S = 0.7
@@ -37,6 +42,7 @@ class Service:
         self.started_s = 0.0
         self.pause_s = FIRST_PAUSE_S
         self.due_s = 0.0
+        self.was_killed = False
 
     def start(self) -> None:
         self.prepare()
@@ -54,6 +60,7 @@ class Service:
         self.due_s = now_s + self.pause_s
         log(f"{self.name} ended with {os.waitstatus_to_exitcode(status)}; again in {self.pause_s:.1f} s")
         self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
+        self.was_killed = os.WIFSIGNALED(status)
         self.pid = None
 
 
@@ -117,14 +124,29 @@ def make_sshd_run() -> None:
     os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
 
 
-def supervise(services: list[Service]) -> None:
+def engine_answers() -> bool:
+    """Whether the Docker Engine has come up."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1)
+        connection.connect("/var/run/docker.sock")
+        connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+        with connection.makefile("rb") as answer:  # to its end: the engine logs an error for each one cut short
+            return b" 200 " in answer.read()
+    return False
+
+
+def supervise(services: list[Service], engine: Service) -> None:
     """Keep all services running until SIGTERM or SIGINT."""
     while True:
+        if engine.was_killed and engine.pid is not None and engine_answers():
+            log("dockerd was killed: a second start, after an orderly end")
+            engine.was_killed = False
+            os.kill(engine.pid, signal.SIGTERM)
         for service in services:
             if service.pid is None and service.due_s <= time.monotonic():
                 service.start()
         dues = [service.due_s for service in services if service.pid is None]
-        wait_s = max(0.0, min(dues) - time.monotonic()) if dues else 3600.0
+        wait_s = max(0.0, min(dues) - time.monotonic()) if dues else LOOK_S if engine.was_killed else 3600.0
         caught = signal.sigtimedwait({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}, wait_s)
         if caught is not None and caught.si_signo != signal.SIGCHLD:
             return
@@ -140,9 +162,25 @@ def shut_down(engine: Service) -> None:
         os.kill(engine.pid, signal.SIGTERM)
         wait_until(lambda: engine.pid in reap(), ENGINE_STOP_S)
     with contextlib.suppress(ProcessLookupError):
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            os.kill(-1, number)  # every process of this host but this one
-            wait_until(is_alone, GRACE_S)
+        os.kill(-1, signal.SIGTERM)  # every process of this host but this one
+        wait_until(is_alone, GRACE_S)
+        os.kill(-1, signal.SIGKILL)
+        thaw()
+        wait_until(is_alone, GRACE_S)
+
+
+def thaw() -> None:
+    """Let the processes of paused containers take the SIGKILL that waits for them; on cgroup v2 they do so frozen."""
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    freezers = [(fields[3], fields[4]) for fields in mounts if "freezer" in fields[-1].split(",")]
+    for process in Path("/proc").glob("[0-9]*/cgroup"):
+        with contextlib.suppress(OSError):  # a process that has just ended
+            for line in process.read_text().splitlines():
+                _, controllers, path = line.split(":", 2)
+                for root, point in freezers if controllers == "freezer" else []:
+                    state = Path(point, os.path.relpath(path, root), "freezer.state")
+                    if state.read_text().strip() != "THAWED":
+                        state.write_text("THAWED")
 
 
 def is_alone() -> bool:
@@ -166,7 +204,7 @@ def main() -> None:
     mount_run()
     install_keys()
     engine = Service("dockerd", ["dockerd"], clear_engine_pid)
-    supervise([Service("sshd", ["/usr/sbin/sshd", "-D", "-e"], make_sshd_run), engine])
+    supervise([Service("sshd", ["/usr/sbin/sshd", "-D", "-e"], make_sshd_run), engine], engine)
     log("ending")
     shut_down(engine)
 

@@ -1,6 +1,7 @@
 """What a lab goes through that is no migration: engines, gateways, sandbox and SSH that restart, and hosts that go."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -140,6 +141,24 @@ async def test_a_host_that_is_switched_off_and_on_starts_its_app_again_with_all_
         assert summaries[0].failed <= TAKEN_IN, summaries[0].errors
         assert told(lab, written, AppLost) == []
         assert (await _moved_at_last(lab, driver, MEC2)).status == "completed"
+
+
+async def test_a_host_is_switched_off_at_once_also_with_a_paused_app_and_the_next_engine_starts_it(lab: Lab) -> None:
+    async with lab.engine() as driver:
+        await home(lab, driver, A2, MEC1)
+        serving, before = driver.fleet.apps[A2].serving, await ready(lab, MEC1)
+    assert before
+    lab.exec("mec1", "docker", "pause", serving.container)
+    began_s = time.monotonic()
+    await docker("restart", "--time", "20", container(lab, "mec1"))
+    assert time.monotonic() - began_s < 15, "a frozen process takes no SIGKILL before it is thawed"
+    async with lab.engine() as driver:
+        async with asyncio.timeout(60):
+            await until(lambda: ready(lab, MEC1))
+        after = await ready(lab, MEC1)
+        assert after
+        assert (after.instance, after.epoch) == (serving.container, serving.epoch)
+        assert after.seq >= before.seq
 
 
 @pytest.mark.parametrize("copied", [True, False], ids=["with a copy", "without a copy"])

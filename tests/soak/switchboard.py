@@ -7,7 +7,6 @@ why, stands with each fault: `cases_of` makes all the others.
 from __future__ import annotations
 
 import asyncio
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -219,8 +218,7 @@ class Switchboard:
             case "slow-link":
                 return _slow(str(self._lab.settings.hosts[other].address)), "tc qdisc del dev eth0 root"
             case "time-out":
-                stopped = _who_is_stopped(work)
-                return f"pkill -STOP {stopped}", f"pkill -CONT {stopped}"
+                return _signal(work, "STOP"), _signal(work, "CONT")
             case "fill-disk":
                 return self._full_disk(work, host)
         raise ValueError(fault)
@@ -269,17 +267,17 @@ def _slow(address: str) -> str:
     return _SLOW.strip().replace("ADDRESS", address).replace("\n", " && ")
 
 
-def _who_is_stopped(work: Work) -> str:
-    """What a step waits for, in pkill's words: the app where it speaks to the app, else dockerd or the helper."""
+def _signal(work: Work, name: str) -> str:
+    """A signal to what a step waits for: the app where it speaks to the app, else HAProxy, dockerd or the helper."""
     match work:
         case TellApp() | ProveTarget():
-            return "-f a2.py"
-        case SwitchTraffic():
-            return "-x haproxy"
+            return f"pkill -{name} -f a2.py"
+        case SwitchTraffic():  # its container has no pkill, and its first process, which serves nobody, goes on
+            return f'for p in /proc/[0-9]*; do [ "$(cat $p/comm)" != haproxy ] || kill -{name} ${{p#/proc/}}; done'
         case OpenLink() | TransferImage() | TransferVolume() | CloseLink():
-            return f"-f {shlex.quote(f'^dockerd|{_HELPER}')}"
+            return f"pkill -{name} -f '^dockerd|{_HELPER}'"
         case _:
-            return "-x dockerd"
+            return f"pkill -{name} -x dockerd"
 
 
 def _judged(place: Place, ended: dict[str, object]) -> dict[str, object]:

@@ -28,6 +28,10 @@ OLDEST_API = (1, 41)
 _IDLE_S = 300.0
 _PORT_TAKEN = re.compile(r"(?:Bind for|listen tcp\d?) \S+:(\d+)(?: failed: port is already|: bind: address already)")
 
+_PORT_REMEDY = (
+    "end what uses port {0} there; if nothing does, restart its Docker Engine, which keeps what it lost track of"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class HostTimeouts:
@@ -145,7 +149,7 @@ class DockerApi:
         taken = _PORT_TAKEN.search(error.message)
         if taken is not None:
             problem = f"{what}: port {taken[1]} is taken"
-            return HostRefused(problem, place=self._host, remedy=f"end what uses port {taken[1]} there")
+            return HostRefused(problem, place=self._host, remedy=_PORT_REMEDY.format(taken[1]))
         remedy = "free some disk space there" if "no space left" in error.message else ""
         return HostRefused(problem, place=self._host, remedy=remedy)
 

@@ -128,8 +128,8 @@ class Watch:
         return ready.seq if ready and state.serving and ready.epoch == state.serving.epoch else None
 
     def _at_rest(self) -> bool:
-        fleet = self._driver.fleet
-        return not fleet.debts and not any(state.migration for state in fleet.apps.values())
+        """Whether nothing moves; debts may be owed, for a stray can be what keeps one from being settled."""
+        return not any(state.migration for state in self._driver.fleet.apps.values())
 
     async def _tidy(self, host: MecHost) -> None:
         """Remove what the host has of older epochs than any that is to come, but for the serving instances'."""
