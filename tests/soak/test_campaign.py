@@ -220,7 +220,7 @@ def test_a_log_that_lacks_a_change_or_a_zone_has_gaps() -> None:
 
 
 def stop(downtime_s: float, lower_bound_s: float) -> Facts:
-    return {"true_s": 0.050, "silent_s": 0.051, "downtime_s": downtime_s, "lower_bound_s": lower_bound_s}
+    return {"slept_s": 0.050, "true_s": 0.050, "downtime_s": downtime_s, "lower_bound_s": lower_bound_s}
 
 
 def stops(*each: Facts) -> Result:
