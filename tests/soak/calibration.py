@@ -225,9 +225,9 @@ def page(results: Sequence[Result]) -> str:
     moved = [each for result in results for each in result.facts.get("migrations", ())]
     parts = [
         "## A service stopped for exactly so long",
-        f"The probe asks {STOPS_RATE_HZ:g} times a second through the user plane. *True* is from when the service stops "
-        "until it has answered the first of those that wait, by its own account; *slept* is what it was told to stop for, "
-        "as it took; on a busy machine it may have to wait for a processor after that. The error is the probe's downtime "
+        f"The probe asks {STOPS_RATE_HZ:g} times a second through the user plane. *True* is from when the service "
+        "stops until it has answered the first of those that wait, by its own account. *Slept* is how long it was told "
+        "to stop; on a busy machine it may have to wait for a processor after that. The error is the probe's downtime "
         f"less the true one. Allowed: -{JITTER_S * 1000:g} to {MOST_ERROR_S * 1000:g} ms.",
         table(
             _STOPS_HEAD,
