@@ -122,13 +122,14 @@ class TrappedSteps(Steps):
         do = self._traps.take(step)
         if do is None:
             return await super().perform(order)
-        if do is Do.BEGIN:
-            await self._traps.hold(step)
-        elif do is Do.MIDST:
-            self._traps.say({"reached": step})
         began_s = clock.now_s()
         event: Event = StepFailed(order.migration, step, "cancelled")  # what is said if that happens below
         try:
+            if do is Do.BEGIN:
+                await self._traps.hold(step)  # a step beside it may feel the fault first, and fail both
+                began_s = clock.now_s()
+            elif do is Do.MIDST:
+                self._traps.say({"reached": step})
             if do is Do.REFUSE:
                 event = StepFailed(order.migration, step, "refused on purpose")
             else:

@@ -280,7 +280,7 @@ def _host_returned(fleet: Fleet, event: HostReturned, now_s: float) -> Decision:
     fleet = replace(fleet, lost=fleet.lost - {event.host})
     orders: list[Action] = _collected(fleet, [debt for debt in fleet.debts if debt.migration not in under_way])
     for app_id in fleet.apps:
-        fleet, more = _look_again(fleet, fleet.apps[app_id], now_s)
+        fleet, more = _next(fleet, fleet.apps[app_id], now_s)
         orders += more
     return fleet, orders
 
