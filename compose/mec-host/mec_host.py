@@ -4,7 +4,8 @@ A MEC host's engine may be killed by a fault campaign, or die by itself: the con
 (live-restore) and the engine comes back. The host ends like a machine that is switched off; its volume keeps all.
 
 An engine that was killed is started twice: Docker Engine 26.1, killed while it starts a container, takes that one's
-port mapping over from its notes and keeps the port, until it is started after an orderly end.
+port mapping over from its notes and keeps the port, until it is started after an orderly end. The first of the two
+starts listens where nobody asks, so that the engine is away once and not twice.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 LOOK_S = 0.1
+RECOVERY_SOCKET = "/run/docker-recovery.sock"
 SOUND_AFTER_S = 30.0  # a service that ran this long starts over with the shortest pause
 ENGINE_STOP_S = 3.0
 GRACE_S = 0.7
@@ -34,9 +36,12 @@ def log(text: str) -> None:
 class Service:
     """A program that has to run as long as the host does."""
 
-    def __init__(self, name: str, command: list[str], prepare: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, command: list[str], prepare: Callable[[], None], after_kill: list[str] | None = None
+    ) -> None:
         self.name = name
         self.command = command
+        self.after_kill = after_kill or command
         self.prepare = prepare
         self.pid: int | None = None
         self.started_s = 0.0
@@ -46,9 +51,10 @@ class Service:
 
     def start(self) -> None:
         self.prepare()
+        command = self.after_kill if self.was_killed else self.command
         # A session of its own, and the signals as a program expects to find them.
         self.pid = os.posix_spawnp(
-            self.command[0], self.command, os.environ, setsid=True, setsigmask=[], setsigdef=[signal.SIGPIPE]
+            command[0], command, os.environ, setsid=True, setsigmask=[], setsigdef=[signal.SIGPIPE]
         )
         self.started_s = time.monotonic()
         log(f"{self.name} started, pid {self.pid}")
@@ -124,11 +130,11 @@ def make_sshd_run() -> None:
     os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
 
 
-def engine_answers() -> bool:
-    """Whether the Docker Engine has come up."""
+def engine_has_recovered() -> bool:
+    """Whether the first start of a Docker Engine that was killed has come up."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1)
-        connection.connect("/var/run/docker.sock")
+        connection.connect(RECOVERY_SOCKET)
         connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
         with connection.makefile("rb") as answer:  # to its end: the engine logs an error for each one cut short
             return b" 200 " in answer.read()
@@ -138,8 +144,8 @@ def engine_answers() -> bool:
 def supervise(services: list[Service], engine: Service) -> None:
     """Keep all services running until SIGTERM or SIGINT."""
     while True:
-        if engine.was_killed and engine.pid is not None and engine_answers():
-            log("dockerd was killed: a second start, after an orderly end")
+        if engine.was_killed and engine.pid is not None and engine_has_recovered():
+            log("dockerd has recovered from its kill: a second start, after an orderly end")
             engine.was_killed = False
             os.kill(engine.pid, signal.SIGTERM)
         for service in services:
@@ -203,7 +209,8 @@ def main() -> None:
     open_cgroups()
     mount_run()
     install_keys()
-    engine = Service("dockerd", ["dockerd"], clear_engine_pid)
+    after_kill = ["dockerd", "--host", f"unix://{RECOVERY_SOCKET}"]
+    engine = Service("dockerd", ["dockerd"], clear_engine_pid, after_kill)
     supervise([Service("sshd", ["/usr/sbin/sshd", "-D", "-e"], make_sshd_run), engine], engine)
     log("ending")
     shut_down(engine)

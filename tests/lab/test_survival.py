@@ -1,6 +1,7 @@
 """What a lab goes through that is no migration: engines, gateways, sandbox and SSH that restart, and hosts that go."""
 
 import asyncio
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -54,6 +55,14 @@ async def ready(lab: Lab, host: HostId) -> Readiness | None:
         await calls.close()
 
 
+def engine_answers(lab: Lab, host: HostId) -> bool:
+    try:
+        lab.exec(host, "docker", "info")
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
 def container(lab: Lab, service: str) -> str:
     return f"pillion-{lab.settings.lab}-{service}"
 
@@ -78,6 +87,7 @@ async def test_an_inner_engine_that_is_killed_comes_back_and_its_apps_have_never
             lab.exec("mec1", "pkill", "-KILL", "-x", "dockerd")
             report = await move(lab, driver, A2, MEC2)
             if report.status != "completed":  # begun before the engine was back
+                await until(lambda: asyncio.to_thread(engine_answers, lab, MEC1))
                 report = await move(lab, driver, A2, MEC2)
         assert report.status == "completed"
         assert summaries[0].failed == summaries[0].stale == summaries[0].counter_went_back == 0
