@@ -146,7 +146,7 @@ def supervise(services: list[Service], engine: Service) -> None:
     while True:
         if engine.was_killed and engine.pid is not None and engine_has_recovered():
             log("dockerd has recovered from its kill: a second start, after an orderly end")
-            engine.was_killed = False
+            engine.was_killed, engine.pause_s = False, FIRST_PAUSE_S
             os.kill(engine.pid, signal.SIGTERM)
         for service in services:
             if service.pid is None and service.due_s <= time.monotonic():
