@@ -6,7 +6,7 @@ another one, nothing reaches the lost host any more, whenever it comes back.
 
 from __future__ import annotations
 
-from pillion.core.model import StepId
+from pillion.core.model import Instance, StepId
 from pillion.core.plan import (
     CreateContainer,
     CreateVolume,
@@ -23,11 +23,27 @@ from pillion.core.plan import (
 )
 
 
+def hold_traffic(target: Instance) -> Step:
+    """The first step where nothing serves: no host gets the app's traffic."""
+    return Step(StepId("hold"), Group.PRE_RELOCATION, Place.TARGET, HoldTraffic(target))
+
+
+def bring_up(target: Instance) -> tuple[Step, ...]:
+    """The relocation where nothing serves: start, proof, switch."""
+    start, prove, switch = map(StepId, ("start", "prove", "switch"))
+    move, place = Group.RELOCATION, Place.TARGET
+    return (
+        Step(start, move, place, StartTarget(target)),
+        Step(prove, move, place, ProveTarget(target), frozenset({start})),
+        Step(switch, move, place, SwitchTraffic(target), frozenset({prove})),
+    )
+
+
 def _deploy(situation: Situation) -> Plan:
     app, target = situation.app, situation.target
-    volume, create, start, prove, switch = map(StepId, ("create-volume", "create", "start", "prove", "switch"))
-    pre, move, place = Group.PRE_RELOCATION, Group.RELOCATION, Place.TARGET
-    hold = Step(StepId("hold"), pre, place, HoldTraffic(target))
+    volume, create = map(StepId, ("create-volume", "create"))
+    pre, place = Group.PRE_RELOCATION, Place.TARGET
+    hold = hold_traffic(target)
     volumes = (Step(volume, pre, place, CreateVolume(target), frozenset({hold.id})),) if app.volume else ()
     made = CreateContainer(target, app.image)
     return Plan(
@@ -36,9 +52,7 @@ def _deploy(situation: Situation) -> Plan:
             hold,
             *volumes,
             Step(create, pre, place, made, frozenset({hold.id, *(step.id for step in volumes)})),
-            Step(start, move, place, StartTarget(target)),
-            Step(prove, move, place, ProveTarget(target), frozenset({start})),
-            Step(switch, move, place, SwitchTraffic(target), frozenset({prove})),
+            *bring_up(target),
         ),
     )
 
