@@ -141,7 +141,8 @@ async def _pairs(lab: LabSettings, state: LabState, running: Engine) -> Facts:
                 await _exec(lab, host, "sh", "-c", f"echo {sleep_s} > {volume}/start_sleep_s")
                 report = await running.move(SLOWED, next(other for other in lab.hosts if other != host))
                 if report.status != "completed":
-                    raise Violation(f"{report.started.migration} {report.status}")
+                    reason = getattr(report.ending, "reason", "no reason told")
+                    raise Violation(f"{report.started.migration} {report.status}: {reason}")
                 host, epoch = await running.serving(SLOWED)
                 first_line = (await _exec(lab, host, "docker", "logs", f"{SLOWED}.{epoch}")).splitlines()[0]
                 moved.append((epoch, sleep_s, orjson.loads(first_line)["slept_s"]))
