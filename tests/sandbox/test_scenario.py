@@ -129,3 +129,12 @@ def test_a_fault_is_named_with_its_place_and_remedy(where: tuple[str | int, ...]
 def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
     with pytest.raises(ConfigError):
         parse_scenario(raw)
+
+
+def test_cells_and_network_have_the_ids_of_the_city_or_the_original_s_defaults() -> None:
+    monaco = load_scenario("monaco")
+    cells = [poa.cell_id for poa in monaco.poas if poa.technology is Technology.FOUR_G]
+    assert cells[0] == "1010101"
+    assert len(set(cells)) == len(cells) == 10
+    assert (monaco.plmn.mcc, monaco.plmn.mnc) == ("001", "001")
+    assert {poa.cell_id for poa in monaco.poas if poa.technology is not Technology.FOUR_G} == {"FFFFFFF"}

@@ -11,18 +11,15 @@ from __future__ import annotations
 import struct
 from http import HTTPStatus
 
-import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from pillion.sandbox import rnis
+from pillion.sandbox.answers import JSON_TYPE, LIVE, json_response, present, refuse_unknown
 from pillion.sandbox.geodesy import Point
 from pillion.sandbox.live import LiveWorld
 from pillion.sandbox.scenario import Poa, Technology
 from pillion.sandbox.world import Automation, User
-
-JSON_TYPE = {"Content-Type": "application/json; charset=UTF-8"}
-
-LIVE = web.AppKey("live", LiveWorld)
 
 _CONNECTION_TYPES = {
     Technology.FOUR_G: "Macro",
@@ -43,6 +40,7 @@ def api_app(live: LiveWorld) -> web.Application:
     app.router.add_get(f"{queries}/zones/{{zone}}", _zone)
     app.router.add_get(f"{queries}/zones/{{zone}}/accessPoints", _access_points)
     app.router.add_get(f"{queries}/zones/{{zone}}/accessPoints/{{poa}}", _access_point)
+    rnis.add_routes(app, f"/{live.name}/rni/v2")
     app.router.add_get(f"/{live.name}/gis/v1/automation", _automations)
     app.router.add_get(f"/{live.name}/gis/v1/automation/{{type}}", _automation)
     app.router.add_post(f"/{live.name}/gis/v1/automation/{{type}}", _automate)
@@ -59,13 +57,9 @@ async def _errors_without_words(request: web.Request, handler: Handler) -> web.S
         return web.Response(status=error.status, headers=JSON_TYPE)
 
 
-def json_response(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    return web.Response(body=orjson.dumps(document), status=status, headers=JSON_TYPE)
-
-
 async def _users(request: web.Request) -> web.Response:
     """`queries/users`: filters of one name are alternatives, filters of different names must all fit."""
-    _refuse_unknown(request, "zoneId", "accessPointId", "address")
+    refuse_unknown(request, "zoneId", "accessPointId", "address")
     live = request.app[LIVE]
     zones, poas, addresses = (request.query.getall(name, []) for name in ("zoneId", "accessPointId", "address"))
     asked = [user for address in dict.fromkeys(addresses) if (user := live.world.user(address))]
@@ -78,13 +72,13 @@ async def _users(request: web.Request) -> web.Response:
         live.note(request.headers.get("User-Agent", ""), addresses[0], listed[0] if listed else None)
     base = _queries_url(request)
     users = [_user_info(live, user, base) for user in listed]
-    return json_response({"userList": _list("user", users) | {"resourceURL": f"{base}/users"}})
+    return json_response({"userList": present("user", users) | {"resourceURL": f"{base}/users"}})
 
 
 async def _zones(request: web.Request) -> web.Response:
     live = request.app[LIVE]
     zones = [_zone_info(live, zone, request) for zone in live.world.scenario.zones]
-    return json_response({"zoneList": _list("zone", zones) | {"resourceURL": f"{_queries_url(request)}/zones"}})
+    return json_response({"zoneList": present("zone", zones) | {"resourceURL": f"{_queries_url(request)}/zones"}})
 
 
 async def _zone(request: web.Request) -> web.Response:
@@ -92,13 +86,13 @@ async def _zone(request: web.Request) -> web.Response:
 
 
 async def _access_points(request: web.Request) -> web.Response:
-    _refuse_unknown(request, "interestRealm")
+    refuse_unknown(request, "interestRealm")
     zone = _zone_asked(request)
     # No POA of a scenario has a realm: asking for one finds none.
     poas = [] if request.query.get("interestRealm") else _poas_of(request.app[LIVE], zone)
     points = [_access_point_info(request.app[LIVE], poa, request) for poa in poas]
     url = f"{_queries_url(request)}/zones/{zone}/accessPoints"
-    return json_response({"accessPointList": _list("accessPoint", points) | {"zoneId": zone, "resourceURL": url}})
+    return json_response({"accessPointList": present("accessPoint", points) | {"zoneId": zone, "resourceURL": url}})
 
 
 async def _access_point(request: web.Request) -> web.Response:
@@ -207,15 +201,6 @@ def _poas_of(live: LiveWorld, zone: str) -> list[Poa]:
 def _queries_url(request: web.Request) -> str:
     """Where this sandbox's queries are, for links: its own address, not that of a gateway before it."""
     return f"{request.scheme}://{request.host}/{request.app[LIVE].name}/location/v2/queries"
-
-
-def _refuse_unknown(request: web.Request, *known: str) -> None:
-    if not set(request.query) <= set(known):
-        raise web.HTTPBadRequest
-
-
-def _list(key: str, values: list[dict[str, object]]) -> dict[str, object]:
-    return {key: values} if values else {}
 
 
 def float32(value: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import orjson
 from aiohttp import web
 
-from pillion.sandbox.api import LIVE, json_response
+from pillion.sandbox.answers import LIVE, json_response
 from pillion.sandbox.live import TICK_S, LiveWorld
 
 _TICKS_AT_ONCE = 10_000

@@ -40,6 +40,9 @@ class EndOfPath(StrEnum):
 DEFAULT_WIRELESS_TYPES = (Technology.WIFI, Technology.FIVE_G, Technology.FOUR_G, Technology.OTHER)
 
 
+DEFAULT_CELL_ID = "FFFFFFF"
+
+
 @dataclass(frozen=True, slots=True)
 class Poa:
     """A point of access; with radius 0 nothing ever attaches to it."""
@@ -49,6 +52,19 @@ class Poa:
     technology: Technology
     at: Point
     radius_m: float
+    cell_id: str = DEFAULT_CELL_ID
+    """Of a 4G POA, the E-UTRAN cell's identity, seven hexadecimal digits (MEC 012 `Ecgi.cellId`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plmn:
+    """The mobile network: its country and network codes (MEC 012 `Plmn`)."""
+
+    mcc: str
+    mnc: str
+
+
+DEFAULT_PLMN = Plmn(mcc="001", mnc="001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,7 @@ class Scenario:
     zones: tuple[str, ...]
     poas: tuple[Poa, ...]
     ues: tuple[Ue, ...]
+    plmn: Plmn = DEFAULT_PLMN
 
 
 def load_scenario(name: str) -> Scenario:
@@ -103,11 +120,12 @@ def parse_scenario(raw: bytes, *, place: str = "scenario") -> Scenario:
     zones = top.texts("zones")
     poas = tuple(_poa(fields, zones) for fields in top.objects("poas"))
     ues = tuple(_ue(fields) for fields in top.objects("ues"))
+    plmn = _plmn(top.fields("plmn")) if "plmn" in top else DEFAULT_PLMN
     top.nothing_else()
     _check_unique(zones, f"{place}: zones")
     _check_unique([poa.id for poa in poas], f"{place}: poas")
     _check_unique([ue.id for ue in ues], f"{place}: ues")
-    return Scenario(name, attribution, zones, poas, ues)
+    return Scenario(name, attribution, zones, poas, ues, plmn)
 
 
 def _poa(fields: _Fields, zones: tuple[str, ...]) -> Poa:
@@ -117,9 +135,16 @@ def _poa(fields: _Fields, zones: tuple[str, ...]) -> Poa:
         technology=Technology(fields.choice("technology", *Technology)),
         at=fields.point("at"),
         radius_m=fields.number("radius_m"),
+        cell_id=fields.text("cell_id") if "cell_id" in fields else DEFAULT_CELL_ID,
     )
     fields.nothing_else()
     return poa
+
+
+def _plmn(fields: _Fields) -> Plmn:
+    plmn = Plmn(mcc=fields.text("mcc"), mnc=fields.text("mnc"))
+    fields.nothing_else()
+    return plmn
 
 
 def _ue(fields: _Fields) -> Ue:
@@ -171,7 +196,7 @@ class _Fields:
         return tuple(self._text(value, place) for value, place in self._list(key))
 
     def texts_by_name(self, key: str) -> dict[str, str]:
-        inner = _Fields(self._take(key), self._at(key))
+        inner = self.fields(key)
         return {name: inner.text(name) for name in tuple(inner._rest)}
 
     def choice(self, key: str, *allowed: str) -> str:
@@ -196,6 +221,9 @@ class _Fields:
             if max(abs(a.lat_deg - b.lat_deg), abs(a.lon_deg - b.lon_deg)) > 1.0:
                 raise _wrong(f"{self._at(key)}[{index}]", "more than one degree from the point before", "correct it")
         return points
+
+    def fields(self, key: str) -> _Fields:
+        return _Fields(self._take(key), self._at(key))
 
     def objects(self, key: str) -> Iterator[_Fields]:
         return (_Fields(value, place) for value, place in self._list(key))

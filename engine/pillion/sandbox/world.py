@@ -19,7 +19,7 @@ from typing import NamedTuple
 from pillion.sandbox.attachment import Coverage
 from pillion.sandbox.geodesy import Point
 from pillion.sandbox.movement import Track, advance, track_of
-from pillion.sandbox.scenario import Poa, Scenario, Ue
+from pillion.sandbox.scenario import Poa, Scenario, Technology, Ue
 
 CHANGES_KEPT = 1_000_000
 """Days of twelve UEs at speed 1; the oldest go first, and `changes_dropped` says how many went."""
@@ -56,6 +56,8 @@ class User:
     poa: str
     zone: str
     at: Point
+    erab_id: int | None = None
+    """Its radio access bearer, which it has while a 4G POA serves it: numbered from 1, and kept from 4G to 4G."""
 
 
 class Sample(NamedTuple):
@@ -77,6 +79,7 @@ class _UeState:
     fraction: float
     selected: Poa | None
     serving: Poa | None
+    erab_id: int | None = None
 
 
 class World:
@@ -90,6 +93,7 @@ class World:
         """Seconds that the UEs have been moving."""
         self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self.changes_dropped = 0
+        self._erabs = 0
         self._coverage = Coverage(scenario.poas)
         self._ues = {ue.id: self._at_rest(ue) for ue in scenario.ues}
 
@@ -119,7 +123,7 @@ class World:
         state = self._ues.get(ue)
         if state is None or state.serving is None:
             return None
-        return User(ue, state.serving.id, state.serving.zone, state.at)
+        return User(ue, state.serving.id, state.serving.zone, state.at, state.erab_id)
 
     def users(self) -> list[User]:
         """Every UE that the network knows, in scenario order."""
@@ -150,6 +154,11 @@ class World:
     def _hand_over(self, state: _UeState, monotonic_s: float) -> None:
         before, after = state.serving, state.selected
         state.serving = after
+        if after is None or after.technology is not Technology.FOUR_G:
+            state.erab_id = None
+        elif state.erab_id is None:
+            self._erabs += 1
+            state.erab_id = self._erabs
         self.changes_dropped += len(self.changes) == CHANGES_KEPT
         self.changes.append(
             Change(
