@@ -18,7 +18,7 @@ from pillion.core.events import (
     MigrationCompleted,
     MigrationFailed,
     MigrationStarted,
-    Outcome,
+    PlanMade,
     RequestRefused,
     StepDone,
     Trigger,
@@ -168,5 +168,5 @@ def replay(lab: LabSettings, file: Path, form: str) -> None:
 
 
 def _worth_telling(story: Iterable[tuple[float, Any]]) -> Iterable[tuple[float, Any]]:
-    dull = (StepDone, Outcome, EngineStarted)
-    return [(at_s, fact) for at_s, fact in story if not isinstance(fact, dull) and type(fact).__name__ != "PlanMade"]
+    dull = (StepDone, PlanMade, EngineStarted)
+    return [(at_s, fact) for at_s, fact in story if not isinstance(fact, dull)]

@@ -177,7 +177,7 @@ class Steps:
             case plans.RemoveImage(instance=instance, image=image):
                 return await self._host(instance).image(image) is None
             case plans.TellApp() | plans.TransferVolume() | plans.ProveTarget() | plans.CloseLink():
-                return False
+                return False  # The world keeps no sign of it.
             case plans.RemoveInstance() | plans.HoldTraffic():
                 return False  # More than one thing in the world: made sure of by doing it again.
 
