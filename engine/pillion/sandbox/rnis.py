@@ -11,7 +11,7 @@ import time
 from aiohttp import web
 
 from pillion.sandbox.answers import LIVE, json_response, present, refuse_unknown
-from pillion.sandbox.scenario import Poa, Technology
+from pillion.sandbox.scenario import Plmn, Poa
 
 QCI = 80
 """Of every bearer; 3GPP TS 23.203 has it for low latency applications."""
@@ -48,9 +48,9 @@ async def _rab_info(request: web.Request) -> web.Response:
             about: dict[str, object] = {"associateId": [{"type": _IPV4, "value": user.ue}], "erabInfo": [bearer]}
             ues.setdefault(user.poa, []).append(about)
     listed: list[dict[str, object]] = [
-        {"ecgi": _ecgi(request, poa), "ueInfo": ues[poa.id]}
+        {"ecgi": _ecgi(poa, world.scenario.plmn), "ueInfo": ues[poa.id]}
         for poa in world.scenario.poas
-        if poa.technology is Technology.FOUR_G and poa.id in ues and (not cells or poa.cell_id in cells)
+        if poa.id in ues and (not cells or poa.cell_id in cells)
     ]
     answer = {
         "appInstanceId": query.get("app_ins_id", ""),
@@ -60,8 +60,7 @@ async def _rab_info(request: web.Request) -> web.Response:
     return json_response(answer | present("cellUserInfo", listed))
 
 
-def _ecgi(request: web.Request, poa: Poa) -> dict[str, object]:
-    plmn = request.app[LIVE].world.scenario.plmn
+def _ecgi(poa: Poa, plmn: Plmn) -> dict[str, object]:
     return {"cellId": poa.cell_id, "plmn": {"mcc": plmn.mcc, "mnc": plmn.mnc}}
 
 
