@@ -109,5 +109,7 @@ build user-plane "$BASE" "$CONTEXT/compose/user-plane"
 tools_context
 build tools "$PREFIX/python:latest" "$SCRATCH/tools"
 build a2 "$PREFIX/python:latest" "$CONTEXT/apps/a2"
+build a3 "$BASE" "$CONTEXT/apps/a3"
+build a3-loader "$PREFIX/python:latest" "$CONTEXT/apps/a3-loader"
 # What was replaced, ours alone; what a container still runs from stays.
 if [ -n "$BUILT" ]; then docker image prune --force --filter label=pillion.image >/dev/null; fi

@@ -171,7 +171,7 @@ WRONG = {
     "a network that is none": (GOOD + "network: everywhere\n", r":23: network: .*\(found 'everywhere'\)"),
     "an unknown strategy": (
         edited("    start: mec2", "    start: mec2\n    strategy: M9"),
-        r":20: apps\.a1\.strategy: 'M9' is none of M2",
+        r":20: apps\.a1\.strategy: 'M9' is none of M1, M2, M3",
     ),
     "a key file without known hosts": (
         edited("    address: 10.77.0.12", "    address: 10.77.0.12\n    key_file: /k"),

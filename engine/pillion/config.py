@@ -18,9 +18,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from pillion.core.model import App, AppId, HostId, PoaId, UeId, Volume, ZoneId
+from pillion.core.model import App, AppId, HostId, PoaId, Protocol, StateKind, UeId, Volume, ZoneId
 from pillion.core.placement import Placement, Policy
 from pillion.core.plan import Strategy
+from pillion.core.preflight import losses
 from pillion.errors import ConfigError
 from pillion.strategies.deploy import DEPLOY
 from pillion.strategies.restart import RESTART
@@ -78,9 +79,36 @@ class AppSettings(_Settings):
     publish: Port | None = None
     start: str
     strategy: str = "M2"
+    state: StateKind | None = None
     volume: Path_ | None = None
+    command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default_factory=dict)
+    protocol: Protocol = Protocol.HTTP
     phase_hook: Path_ | None = None
     ready: Path_ = "/ready"
+
+    @model_validator(mode="after")
+    def _kept_somewhere(self) -> AppSettings:
+        if self.state is StateKind.VOLUME and self.volume is None:
+            raise ValueError("state: volume needs `volume`, its mount point")
+        return self
+
+    def as_app(self, name: str) -> App:
+        """The app as the core knows it. Its state is in its DV, if it has one, unless the lab file says where else."""
+        return App(
+            id=AppId(name),
+            ue=UeId(str(self.ue)),
+            image=self.image,
+            port=self.port,
+            volume=Volume(self.volume) if self.volume else None,
+            phase_hook=self.phase_hook,
+            ready_path=self.ready,
+            strategy=self.strategy,
+            state=self.state or (StateKind.VOLUME if self.volume else StateKind.NONE),
+            command=self.command,
+            environment=self.environment,
+            protocol=self.protocol,
+        )
 
 
 class TrackingSettings(_Settings):
@@ -141,6 +169,8 @@ class LabSettings(_Settings):
         for name, app in self.apps.items():
             if app.strategy not in strategies():
                 raise ValueError(f"apps.{name}.strategy: {app.strategy!r} is none of {', '.join(strategies())}")
+            if lost := losses(app.as_app(name), strategies()[app.strategy].carries):
+                raise ValueError(f"apps.{name}.strategy: {app.strategy} would lose {'; '.join(lost)}")
             if app.port in ports:
                 raise ValueError(
                     f"apps.{name}.port: {app.port} is {ports[app.port]}'s already; hosts publish each once"
@@ -198,19 +228,7 @@ class LabSettings(_Settings):
 
     def app_list(self) -> list[App]:
         """The apps as the core knows them."""
-        return [
-            App(
-                id=AppId(name),
-                ue=UeId(str(app.ue)),
-                image=app.image,
-                port=app.port,
-                volume=Volume(app.volume) if app.volume else None,
-                phase_hook=app.phase_hook,
-                ready_path=app.ready,
-                strategy=app.strategy,
-            )
-            for name, app in self.apps.items()
-        ]
+        return [app.as_app(name) for name, app in self.apps.items()]
 
     def policy(self) -> Policy:
         """The rules for deciding as the core knows them."""

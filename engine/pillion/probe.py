@@ -25,7 +25,7 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 FLUSH_S = 0.5
+_SERVED_BY = b"x-served-by"
 KEEP_ALIVE_S = 5.0
 """A connection idle for longer is not used again: the server may be closing it, and a request sent into that would be
 a failed request without a fault of the service. The server's own limit has to be longer than this."""
@@ -90,6 +91,16 @@ def read_samples(lines: bytes) -> list[Sample]:
     return [Sample(**row) for row in rows if "n" in row]
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One HTTP answer: when it was complete, and the MEC host that the user plane had it from, if it says so."""
+
+    status: int
+    body: bytes
+    at_s: float
+    host: str | None
+
+
 class _Connection(asyncio.Protocol):
     """One connection, one request at a time."""
 
@@ -97,14 +108,14 @@ class _Connection(asyncio.Protocol):
         self.usable_until_s = 0.0
         self._clock = asyncio.get_running_loop().time
         self._buffer = b""
-        self._answer: asyncio.Future[tuple[int, bytes, float]] | None = None
+        self._answer: asyncio.Future[_Answer] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
-    def ask(self, request: bytes) -> asyncio.Future[tuple[int, bytes, float]]:
-        """Send; the future gives status, body and the instant the answer was complete, or raises ConnectionError."""
+    def ask(self, request: bytes) -> asyncio.Future[_Answer]:
+        """Send; the future gives the answer, or raises ConnectionError."""
         self._answer = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return self._answer
@@ -125,7 +136,8 @@ class _Connection(asyncio.Protocol):
             kept = head.startswith(b"HTTP/1.1") and headers.get(b"connection", b"").lower() != b"close" and not missing
             self.usable_until_s = self._clock() + KEEP_ALIVE_S if kept else 0.0
             self._buffer = b""
-            self._answer.set_result((status, body, self._clock()))
+            host = headers.get(_SERVED_BY)
+            self._answer.set_result(_Answer(status, body, self._clock(), host.decode() if host else None))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.usable_until_s = 0.0
@@ -175,14 +187,14 @@ class _Client:
 
     async def _request(self, n: int, planned_s: float) -> None:
         sent_s = asyncio.get_running_loop().time()
-        answered_s, status, error = None, None, None
+        answer, error = None, None
         told: dict[str, object] = {}
         try:
             async with asyncio.timeout(self._give_up_s):
-                status, body, answered_s = await self._get()
-            if status != 200:
-                error = f"status {status}"
-            elif isinstance(read := orjson.loads(body), dict):
+                answer = await self._get()
+            if answer.status != 200:
+                error = f"status {answer.status}"
+            elif isinstance(read := orjson.loads(answer.body), dict):
                 told = read
             else:
                 error = "the answer is no JSON object"
@@ -197,18 +209,19 @@ class _Client:
             n=n,
             planned_s=planned_s,
             sent_s=sent_s,
-            answered_s=answered_s,
-            status=status,
+            answered_s=answer.at_s if answer else None,
+            status=answer.status if answer else None,
             instance=instance if isinstance(instance, str) else None,
             epoch=_whole(told.get("epoch")),
             seq=_whole(told.get("seq")),
             counter=_whole(told.get("counter")),
             error=error,
+            host=answer.host if answer else None,
         )
         self.samples.append(sample)
         self._file.write(orjson.dumps(sample) + b"\n")
 
-    async def _get(self) -> tuple[int, bytes, float]:
+    async def _get(self) -> _Answer:
         connection = self._kept_connection()
         if connection is None:
             loop = asyncio.get_running_loop()

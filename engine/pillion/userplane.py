@@ -26,6 +26,8 @@ HELD = HostId(".held")
 """The server that answers nobody, in each app's backend."""
 CHECKED = ".reach"
 """Ends the name of the backend that gets no traffic and whose servers HAProxy checks."""
+SERVED_BY = "X-Served-By"
+"""Header of each HTTP answer that names the MEC host it came from: a restored app cannot tell that itself."""
 _RUNNING = 2
 _TAKEN_OUT = 0x3B
 """The bits of `srv_admin_state` that keep a server from traffic: maintenance and drain. Bit 0x04 does not: it only says

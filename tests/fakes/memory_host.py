@@ -12,7 +12,8 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from pillion.core.model import AppId, Epoch, HostId, Readiness
+from pillion.core.model import App, AppId, Epoch, HostId, Readiness
+from pillion.core.plan import Round
 from pillion.errors import HostError, HostRefused, HostUnreachable, StaleEpoch
 from pillion.hosts.base import (
     ContainerInfo,
@@ -32,6 +33,7 @@ from tests.fakes.memory_machine import (
     Machine,
     MemoryContainer,
     MemoryImage,
+    MemoryProcess,
     MemoryVolume,
     answer_from_volume,
 )
@@ -144,6 +146,9 @@ class MemoryHost(MecHost):
             self._own_container(spec.name)
         else:
             image = self._image(spec.image)
+            if spec.port and any(other.spec.port == spec.port for other in self.machine.containers.values()):
+                problem = f"create container {spec.name}: port {spec.port} is taken"
+                raise HostRefused(problem, place=self.id, remedy=f"end what uses port {spec.port} there")
             labels = {**image.labels, **spec.labels, LAB_LABEL: self._lab}
             for volume in spec.volumes:
                 self.machine.volumes.setdefault(volume, MemoryVolume({}))
@@ -153,12 +158,19 @@ class MemoryHost(MecHost):
     async def ensure_started(self, name: str) -> None:
         done = await self.reach("ensure_started")
         container = self._own_container(name)
-        up = (ContainerState.RUNNING, ContainerState.PAUSED)
-        for other in self.machine.containers.values():
-            if other is not container and other.state in up and other.spec.port == container.spec.port is not None:
-                problem = f"start {name}: port {container.spec.port} is taken"
-                raise HostRefused(problem, place=self.id, remedy=f"end what uses port {container.spec.port} there")
+        if container.state not in (ContainerState.RUNNING, ContainerState.PAUSED):
+            container.process = MemoryProcess(container.environment)
         container.state = ContainerState.RUNNING
+        done()
+
+    async def ensure_restored(self, name: str) -> None:
+        done = await self.reach("ensure_restored")
+        container = self._own_container(name)
+        if container.state is not ContainerState.RUNNING:
+            restored = self.machine.checkpoints.get(name, {}).get(Round.LAST)
+            if restored is None:
+                raise HostRefused(f"there is no checkpoint for {name}", place=self.id, remedy="")
+            container.process, container.state = restored, ContainerState.RUNNING
         done()
 
     async def ensure_paused(self, name: str) -> None:
@@ -190,6 +202,20 @@ class MemoryHost(MecHost):
         if name in self.machine.containers:
             self._own_container(name)
             del self.machine.containers[name]
+        done()
+
+    async def take_checkpoint(self, name: str, round_: Round) -> Mapping[str, float]:
+        done = await self.reach("take_checkpoint")
+        container = self._own_container(name)
+        if container.process is None or container.state not in (ContainerState.RUNNING, ContainerState.PAUSED):
+            raise HostRefused(f"container {name} is not running", place=self.id, remedy="look at its log")
+        self.machine.checkpoints.setdefault(name, {})[round_] = container.process
+        done()
+        return {"bytes": 10**6, "seconds": 0.1}
+
+    async def remove_checkpoints(self, name: str) -> None:
+        done = await self.reach("remove_checkpoints")
+        self.machine.checkpoints.pop(name, None)
         done()
 
     async def commit(self, name: str, image: str, labels: Mapping[str, str]) -> None:
@@ -248,9 +274,9 @@ class MemoryHost(MecHost):
     async def _own_volumes(self) -> list[str]:
         return [name for name, volume in self.machine.volumes.items() if self._is_ours(volume.labels)]
 
-    async def readiness(self, app: AppId, port: int, path: str) -> Readiness | None:
+    async def readiness(self, app: App) -> Readiness | None:
         await self.reach("readiness", changes=False)
-        return self._world.answer(self.id, port) if path == "/ready" else None
+        return self._world.answer(self.id, app.port) if app.ready_path == "/ready" else None
 
     async def call_app(self, container: str, port: int, path: str) -> None:
         done = await self.reach("call_app", changes=False)
@@ -259,6 +285,8 @@ class MemoryHost(MecHost):
             raise HostUnreachable(f"the app at port {port} does not answer", place=self.id, remedy="see the app's log")
         if path == "/missing":
             raise HostRefused(f"the app answered 500 to {path}", place=self.id, remedy="see the app's log")
+        called = self._own_container(container)
+        called.process = called.process and replace(called.process, seq=called.process.seq + path.startswith("/hook"))
         done()
 
     async def open_link(self, target: MecHost) -> TransferLink:
@@ -287,6 +315,10 @@ class MemoryHost(MecHost):
             for name in [name for name, found in objects.items() if is_stray(found.labels) and found not in used]:  # type: ignore[attr-defined]  # three kinds, all with labels
                 del objects[name]  # type: ignore[attr-defined]  # the same
                 removed.append(f"{kind} {name}")
+        for name in [name for name in self.machine.checkpoints if name.rpartition(".")[0] == app]:
+            if is_stray({LAB_LABEL: self._lab, "pillion.app": app, "pillion.epoch": name.rpartition(".")[2]}):
+                del self.machine.checkpoints[name]
+                removed.append(f"checkpoints {name}")
         done()
         return removed
 
@@ -298,6 +330,7 @@ class MemoryHost(MecHost):
             for name in [name for name, found in objects.items() if self._is_ours(found.labels)]:  # type: ignore[attr-defined]  # three kinds, all with labels
                 del objects[name]  # type: ignore[attr-defined]  # the same
                 removed.append(f"{kind} {name}")
+        self.machine.checkpoints.clear()
         done()
         return removed
 
@@ -373,6 +406,44 @@ class MemoryLink:
         there.volumes[target_volume].files = dict(new)
         done()
         return Transferred(sent + 100, 0.001)
+
+    async def send_own_image(self, container: str, original: str, image: str, labels: Mapping[str, str]) -> Transferred:
+        done = await self._pass("send_own_image")
+        own = self._source._own_container(container).image
+        base = self._source._image(original)
+        self._target.machine.images.setdefault(with_tag(original), base)
+        made = {**own.labels, **labels, LAB_LABEL: self._source._lab}
+        self._target.machine.images[with_tag(image)] = replace(own, id=f"{own.id}'", labels=made)
+        done()
+        return Transferred(1000, 0.01)
+
+    async def send_filesystem(self, container: str, image: str, labels: Mapping[str, str]) -> Transferred:
+        done = await self._pass("send_filesystem")
+        files = self._source._own_container(container).files
+        self._target._refuse_foreign_image(image)
+        made = {**labels, LAB_LABEL: self._source._lab}
+        flat = MemoryImage(self._source._world.new_id("sha256"), (f"all of {container}",), made, {}, files)
+        self._target.machine.images[with_tag(image)] = flat
+        done()
+        return Transferred(10**6, 0.01, {"load": 0.01})
+
+    async def send_files(self, container: str, target_container: str) -> Transferred:
+        done = await self._pass("send_files")
+        self._target._own_container(target_container).changes = dict(self._source._own_container(container).changes)
+        done()
+        return Transferred(100, 0.001)
+
+    async def send_checkpoint(self, container: str, target_container: str, round_: Round) -> Transferred:
+        done = await self._pass("send_checkpoint")
+        taken = self._source.machine.checkpoints.get(container, {}).get(round_)
+        kept = self._target.machine.checkpoints.setdefault(target_container, {})
+        if taken is None:
+            raise HostRefused(f"there is no checkpoint of {container} to send", place=self._source.id, remedy="")
+        if round_ is Round.LAST and Round.FIRST not in kept:
+            raise HostRefused("the first checkpoint has not arrived", place=self._target.id, remedy="")
+        kept[round_] = taken
+        done()
+        return Transferred(10**6 if round_ is Round.FIRST else 10**4, 0.01)
 
     async def _pass(self, method: str) -> Callable[[], None]:
         """Let the call through on both hosts, unless the link is or gets cut."""

@@ -32,6 +32,14 @@ class MemoryImage:
     files: Files
 
 
+@dataclass(frozen=True)
+class MemoryProcess:
+    """What a running app holds: the environment it was started with, and a state of its own."""
+
+    environment: dict[str, str]
+    seq: int = 0
+
+
 @dataclass
 class MemoryContainer:
     spec: ContainerSpec
@@ -39,6 +47,7 @@ class MemoryContainer:
     labels: dict[str, str]
     state: ContainerState = ContainerState.CREATED
     changes: dict[str, tuple[bytes, int] | None] = field(default_factory=dict)
+    process: MemoryProcess | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,6 +73,8 @@ class Machine:
     containers: dict[str, MemoryContainer] = field(default_factory=dict)
     images: dict[str, MemoryImage] = field(default_factory=dict)
     volumes: dict[str, MemoryVolume] = field(default_factory=dict)
+    checkpoints: dict[str, dict[str, MemoryProcess]] = field(default_factory=dict)
+    """By container and round."""
     epoch: int = 0
     is_reachable: bool = True
     faults: dict[str, list[Fault]] = field(default_factory=dict)
@@ -75,10 +86,12 @@ AppBehaviour = Callable[[Machine, MemoryContainer], Readiness | None]
 
 
 def answer_from_volume(machine: Machine, container: MemoryContainer) -> Readiness | None:
-    """An app whose `seq` is the number in its first volume's file `seq`."""
-    environment = container.environment
+    """An app whose `seq` is the number in its first volume's file `seq` and the one in its memory."""
+    process = container.process or MemoryProcess(container.environment)
+    environment = process.environment
     if "PILLION_INSTANCE" not in environment:
         return None
     volume = next(iter(container.spec.volumes), None)
     content, _ = machine.volumes[volume].files.get("seq", (b"0", 0)) if volume else (b"0", 0)
-    return Readiness(environment["PILLION_INSTANCE"], Epoch(int(environment["PILLION_EPOCH"])), int(content))
+    seq = int(content) + process.seq
+    return Readiness(environment["PILLION_INSTANCE"], Epoch(int(environment["PILLION_EPOCH"])), seq)

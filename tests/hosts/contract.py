@@ -12,12 +12,14 @@ from typing import Protocol
 
 import pytest
 
-from pillion.core.model import AppId, Epoch, Readiness
+from pillion.core.model import App, AppId, Epoch, Readiness, UeId
+from pillion.core.plan import Round
 from pillion.errors import HostError, HostRefused, StaleEpoch
 from pillion.hosts.base import ContainerSpec, ContainerState, MecHost, TransferLink
 
 APP = AppId("zones")
 PORT = 3000
+ZONES = App(APP, UeId("10.100.0.2"), "", PORT, None, None, "/ready", "M2")
 NAME = "zones.1"
 VOLUME = "zones.1.dv"
 COPY = "zones.2.dv"
@@ -30,6 +32,7 @@ Tree = dict[str, tuple[str, str]]
 class Bench(Protocol):
     original: str
     """An image that both hosts have."""
+    lab: str
 
     @property
     def source(self) -> MecHost: ...
@@ -81,7 +84,7 @@ def spec(original: str, name: str = NAME, volume: str = VOLUME, port: int | None
 async def answer(host: MecHost) -> Readiness:
     """The app's answer, as soon as it serves."""
     async with asyncio.timeout(ANSWER_TIMEOUT_S):
-        while (said := await host.readiness(APP, PORT, "/ready")) is None:  # the world has no event
+        while (said := await host.readiness(ZONES)) is None:  # the world has no event
             await asyncio.sleep(0.02)
         return said
 
@@ -205,9 +208,8 @@ class HostContract:
     async def test_a_taken_port_is_named(self, bench: Bench) -> None:
         await started(bench, bench.source)
         await bench.source.ensure_volume(COPY, {})
-        await bench.source.ensure_container(spec(bench.original, "zones.2", COPY))
         with pytest.raises(HostRefused, match="port 3000 is taken") as refusal:
-            await bench.source.ensure_started("zones.2")
+            await bench.source.ensure_container(spec(bench.original, "zones.2", COPY))
         assert "3000" in refusal.value.remedy
         await answer(bench.source)
 
@@ -229,17 +231,17 @@ class HostContract:
 
     async def test_readiness_is_the_apps_own_word(self, bench: Bench) -> None:
         host = bench.source
-        assert await host.readiness(APP, PORT, "/ready") is None
+        assert await host.readiness(ZONES) is None
         await started(bench, host)
         await bench.write(host, VOLUME, "seq", "41")
         assert await answer(host) == Readiness(NAME, Epoch(1), 41)
-        assert await host.readiness(APP, PORT, "/missing") is None
+        assert await host.readiness(replace(ZONES, ready_path="/missing")) is None
         await host.ensure_paused(NAME)
-        assert await host.readiness(APP, PORT, "/ready") is None
+        assert await host.readiness(ZONES) is None
         await host.ensure_unpaused(NAME)
         await answer(host)
         await host.ensure_killed(NAME)
-        assert await host.readiness(APP, PORT, "/ready") is None
+        assert await host.readiness(ZONES) is None
 
     async def test_a_phase_hook_has_to_be_answered_with_200(self, bench: Bench) -> None:
         await started(bench, bench.source)
@@ -342,6 +344,124 @@ class HostContract:
         await round_()
         await round_()
 
+    async def test_a_filesystem_arrives_flattened_and_without_configuration(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        await source.claim(Epoch(3))
+        await started(bench, source)
+        await bench.write_inside(source, NAME, "/note", "first")
+        await bench.write_inside(source, NAME, "/etc/motd", None)
+        link = await source.open_link(target)
+        for _ in range(2):
+            await link.send_filesystem(NAME, "pillion-test/zones:2", {"pillion.epoch": "2", "odd": 'a "b" $c'})
+        found = await target.image("pillion-test/zones:2")
+        assert found is not None
+        assert len(found.layers) == 1
+        _, environment, labels = await bench.settings(target, "pillion-test/zones:2")
+        assert (environment or {}, labels) == ({}, {"pillion.epoch": "2", "odd": 'a "b" $c', "pillion.lab": bench.lab})
+        await target.ensure_volume(COPY, {})
+        by_hand = replace(spec("pillion-test/zones:2", "zones.2", COPY), command=("python3", "-I", "/serve.py"))
+        await target.ensure_container(by_hand)
+        await target.ensure_started("zones.2")
+        assert (await answer(target)).instance == "zones.2"
+        assert await bench.read_inside(target, "zones.2", "/note") == "first"
+        assert await bench.read_inside(target, "zones.2", "/etc/motd") is None
+        await target.remove_container("zones.2")
+        await target.remove_image("pillion-test/zones:2")
+        assert await target.image("pillion-test/zones:2") is None
+
+    async def test_a_filesystem_that_is_not_ours_is_not_sent(self, bench: Bench) -> None:
+        await bench.add_foreign(bench.source, "theirs")
+        link = await bench.source.open_link(bench.target)
+        for container in ("theirs", "nothing.1"):
+            with pytest.raises(HostRefused):
+                await link.send_filesystem(container, "pillion-test/zones:2", {})
+        assert await bench.target.image("pillion-test/zones:2") is None
+
+    async def prepared(self, bench: Bench) -> TransferLink:
+        """A running source whose hook was called twice, a container made for it on the target, and a link."""
+        source, target = bench.source, bench.target
+        await source.claim(Epoch(3))
+        await target.claim(Epoch(3))
+        await started(bench, source)
+        await answer(source)
+        for _ in range(2):
+            await source.call_app(NAME, PORT, "/hook")
+        await bench.write_inside(source, NAME, "/note", "first")
+        link = await source.open_link(target)
+        for _ in range(2):
+            await link.send_own_image(NAME, bench.original, "pillion-test/zones:2", {"pillion.epoch": "2"})
+        await target.ensure_volume(COPY, {})
+        await target.ensure_container(spec("pillion-test/zones:2", "zones.2", COPY))
+        return link
+
+    async def test_a_checkpoint_takes_memory_and_files_along(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        link = await self.prepared(bench)
+        _, _, labels = await bench.settings(target, "pillion-test/zones:2")
+        assert (labels["pillion.epoch"], labels["pillion.lab"], labels["kept"]) == ("2", bench.lab, "yes")
+        await link.send_files(NAME, "zones.2")
+        await source.take_checkpoint(NAME, Round.FIRST)
+        whole = await link.send_checkpoint(NAME, "zones.2", Round.FIRST)
+        assert await state(source) is ContainerState.RUNNING
+        await source.call_app(NAME, PORT, "/hook")
+        await bench.write_inside(source, NAME, "/note", "second")
+        await bench.write_inside(source, NAME, "/etc/motd", None)
+        await source.ensure_paused(NAME)
+        taken = await source.take_checkpoint(NAME, Round.LAST)
+        assert taken["bytes"] > 0
+        await link.send_files(NAME, "zones.2")
+        for _ in range(2):
+            changed = await link.send_checkpoint(NAME, "zones.2", Round.LAST)
+        assert changed.sent_bytes < whole.sent_bytes / 3
+        assert await state(source) is ContainerState.PAUSED
+        for _ in range(2):
+            await target.ensure_restored("zones.2")
+        assert await answer(target) == Readiness(NAME, Epoch(1), 3)
+        assert await bench.read_inside(target, "zones.2", "/note") == "second"
+        assert await bench.read_inside(target, "zones.2", "/etc/motd") is None
+        await target.call_app("zones.2", PORT, "/hook")
+        assert (await answer(target)).seq == 4
+        await source.ensure_unpaused(NAME)
+        assert (await answer(source)).seq == 3
+        # As any other container, from what it was made from: with a new memory, and as itself.
+        await target.ensure_killed("zones.2")
+        await target.ensure_started("zones.2")
+        assert await answer(target) == Readiness("zones.2", Epoch(2), 0)
+
+    async def test_checkpoints_may_follow_at_once_and_be_taken_again(self, bench: Bench) -> None:
+        await started(bench, bench.source)
+        await answer(bench.source)
+        for round_ in (Round.FIRST, Round.LAST, Round.LAST, Round.FIRST):
+            await bench.source.take_checkpoint(NAME, round_)
+        assert await state(bench.source) is ContainerState.RUNNING
+        await answer(bench.source)
+
+    async def test_a_checkpoint_needs_a_process_and_the_one_before(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        await bench.add_foreign(source, "theirs")
+        link = await self.prepared(bench)
+        for refused in (
+            source.take_checkpoint("nothing.1", Round.FIRST),
+            source.take_checkpoint("theirs", Round.FIRST),
+            link.send_own_image("theirs", bench.original, "pillion-test/zones:3", {}),
+            link.send_files("theirs", "zones.2"),
+            link.send_checkpoint(NAME, "zones.2", Round.FIRST),
+            target.take_checkpoint("zones.2", Round.FIRST),
+            target.ensure_restored("zones.2"),
+        ):
+            with pytest.raises(HostRefused):
+                await refused
+        await source.take_checkpoint(NAME, Round.FIRST)
+        await source.take_checkpoint(NAME, Round.LAST)
+        with pytest.raises(HostRefused, match="has not arrived"):
+            await link.send_checkpoint(NAME, "zones.2", Round.LAST)
+        for _ in range(2):
+            await source.remove_checkpoints(NAME)
+        with pytest.raises(HostRefused, match="no checkpoint"):
+            await link.send_checkpoint(NAME, "zones.2", Round.FIRST)
+        await target.ensure_started("zones.2")
+        await answer(target)
+
     async def test_a_volume_that_is_missing_or_not_ours_is_refused(self, bench: Bench) -> None:
         await bench.source.ensure_volume(VOLUME, {})
         await bench.add_foreign(bench.target, "theirs")
@@ -388,7 +508,7 @@ class HostContract:
 
         for epoch in (1, 2, 3, 9):
             await host.ensure_volume(f"zones.{epoch}.dv", labels(epoch))
-            made = spec(bench.original, f"zones.{epoch}", f"zones.{epoch}.dv")
+            made = spec(bench.original, f"zones.{epoch}", f"zones.{epoch}.dv", port=None)
             await host.ensure_container(replace(made, labels=labels(epoch)))
         await host.ensure_volume("other.1.dv", labels(1, "other"))
         await host.commit("zones.2", "pillion-test/zones:3", labels(3))

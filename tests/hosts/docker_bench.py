@@ -16,6 +16,7 @@ from tests.hosts.mec_hosts import Machine
 
 class DockerBench:
     original = mec_hosts.APP
+    lab = mec_hosts.LAB
 
     def __init__(self, machines: list[Machine]) -> None:
         self.machines = {HostId(machine.name): machine for machine in machines}
@@ -135,7 +136,7 @@ docker ps -aq | xargs -r docker rm -fv >/dev/null
 docker volume ls -q | xargs -r docker volume rm >/dev/null
 docker images --format '{{.ID}} {{.Repository}}' | grep -v 'pillion-test/app$' | cut -d' ' -f1 | sort -u |
     xargs -r docker rmi -f >/dev/null
-rm -rf /var/lib/pillion
+rm -rf /var/lib/pillion /dev/shm/pillion
 """
         for machine in self.machines.values():
             await asyncio.to_thread(machine.run, "sh", "-c", script)

@@ -52,7 +52,7 @@ class Machine:
         return SshSettings("root", self.address, 22, self.keys / "engine", self.keys / "known_hosts")
 
     def host(self, lab: str = LAB, timeouts: HostTimeouts | None = None) -> DockerHost:
-        return DockerHost(HostId(self.name), self.address, lab, self.settings(), timeouts)
+        return DockerHost(HostId(self.name), self.address, lab, self.settings(), timeouts, network_image=APP)
 
 
 def start(names: dict[str, str], folder: Path, *options: str) -> list[Machine]:

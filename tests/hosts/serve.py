@@ -1,4 +1,7 @@
-"""The contract tests' app: answers what its volume holds. Runs in the container from the standard library alone."""
+"""The contract tests' app: answers what its volume holds and how often its hook was called, which it knows by heart.
+
+Runs in the container from the standard library alone.
+"""
 
 import http.server
 import json
@@ -9,12 +12,15 @@ import sys
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
+    calls = 0
+
     def do_GET(self) -> None:
         seq = pathlib.Path("/data/seq")
+        Answer.calls += self.path.startswith("/hook")
         said = {
             "instance": os.environ["PILLION_INSTANCE"],
             "epoch": int(os.environ["PILLION_EPOCH"]),
-            "seq": int(seq.read_text()) if seq.exists() else 0,
+            "seq": Answer.calls + (int(seq.read_text()) if seq.exists() else 0),
         }
         self.send_response(200 if self.path.partition("?")[0] in ("/ready", "/hook") else 500)
         self.end_headers()

@@ -15,6 +15,7 @@ from tests.hosts.contract import COPY, NAME, VOLUME, HostContract, Tree, spec, s
 
 class MemoryBench:
     original = "pillion-test/app:latest"
+    lab = "lab"
 
     def __init__(self) -> None:
         self.world = MemoryWorld()

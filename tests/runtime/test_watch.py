@@ -9,7 +9,7 @@ import pytest
 
 from pillion.core.events import Event, HostLost, HostReturned, InstanceStopped
 from pillion.core.migration import Migration, Phase
-from pillion.core.model import AppId, Epoch, HostId, Instance, MigrationId, Readiness
+from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId, Readiness
 from pillion.core.state import AppState, Fleet
 from pillion.errors import HostUnreachable, UserPlaneError
 from pillion.hosts.base import ContainerInfo, ContainerState
@@ -43,7 +43,7 @@ class Host:
         self.tidied.append((keep, before))
         return []
 
-    async def readiness(self, app: AppId, port: int, path: str) -> Readiness | None:
+    async def readiness(self, app: App) -> Readiness | None:
         return Readiness(SERVING.container, SERVING.epoch, 17)
 
 

@@ -33,6 +33,7 @@ class MakePlan:
     source: Instance | None
     target: Instance
     strategy: str
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

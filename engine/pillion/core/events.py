@@ -83,6 +83,8 @@ class MigrationRequested:
     app: AppId
     target: HostId
     strategy: str | None = None
+    forced: bool = False
+    """Move it although the strategy loses something that the app needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class PlanMade:
-    """A strategy made the plan of a migration."""
+    """A strategy made the plan of a migration; `lost`: what it loses of the app, which was forced."""
 
     migration: MigrationId
     plan: Plan
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

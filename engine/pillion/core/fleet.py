@@ -224,7 +224,10 @@ def _start_asked(fleet: Fleet, state: AppState, asked: MigrationRequested) -> De
     if state.stopped or not fleet.is_open(state.app.id, asked.target):
         return fleet.with_app(state), []
     state = replace(state, asked=None)
-    return _start(fleet, state, asked.target, Trigger.OPERATOR, "asked for by hand", asked.strategy)
+    strategy = asked.strategy or state.app.strategy
+    target = Instance(state.app.id, asked.target, fleet.next_epoch)
+    reason = "asked for by hand"
+    return _begin(fleet, state, state.serving, target, strategy, Trigger.OPERATOR, reason, forced=asked.forced)
 
 
 def _stopped(fleet: Fleet, event: InstanceStopped, now_s: float) -> Decision:
@@ -300,11 +303,9 @@ def _first_start(fleet: Fleet, state: AppState) -> Decision:
     return _start(fleet, state, host, Trigger.LOSS, reason) if host else (fleet, [])
 
 
-def _start(
-    fleet: Fleet, state: AppState, host: HostId, trigger: Trigger, reason: str, strategy: str | None = None
-) -> Decision:
+def _start(fleet: Fleet, state: AppState, host: HostId, trigger: Trigger, reason: str) -> Decision:
     """A migration to a new instance on a host, or the app's start there if nothing serves it."""
-    strategy = "deploy" if state.serving is None else strategy or state.app.strategy
+    strategy = "deploy" if state.serving is None else state.app.strategy
     target = Instance(state.app.id, host, fleet.next_epoch)
     return _begin(fleet, state, state.serving, target, strategy, trigger, reason)
 
@@ -317,8 +318,11 @@ def _begin(
     strategy: str,
     trigger: Trigger,
     reason: str,
+    *,
+    forced: bool = False,
 ) -> Decision:
-    moving = Migration(MigrationId(f"{state.app.id}-{fleet.next_epoch}"), state.app, source, target, strategy)
+    moving_id = MigrationId(f"{state.app.id}-{fleet.next_epoch}")
+    moving = Migration(moving_id, state.app, source, target, strategy, forced=forced)
     if trigger not in (Trigger.PREDICTION, Trigger.HANDOVER):
         moving = replace(moving, wish=Wish(trigger, reason))
     moving, orders = migrations.begin(moving)

@@ -2,7 +2,8 @@
 
 The UE's probe sends at planned instants and keeps each request's fate as a `Sample`; every instant is of one
 monotonic clock, the probe's. An *answer* here is a good one: it has come, and it is no error. A *switchover* is the
-first answer of an epoch higher than any before it.
+first answer of an epoch higher than any before it, or of the same epoch from another MEC host: a restored process keeps
+the epoch that it was born with, and only the user plane can say where it is.
 
 ::
 
@@ -45,6 +46,8 @@ class Sample:
     counter: int | None
     error: str | None
     """Why this request failed; None if it was answered well."""
+    host: str | None = None
+    """The MEC host that the user plane had the answer from; None if it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Switchover:
     """Longest time from sending to the target's answer among those taken over."""
     stale: int
     """Answers of an older epoch that came after this target's first (and before the next switchover): must be 0."""
+    to_host: str | None = None
+    """The target's MEC host, if the user plane says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +109,21 @@ class _Answer:
     at_s: float
     epoch: int
 
+    def follows(self, other: _Answer) -> bool:
+        """Whether another instance than the other's has answered, and a later one."""
+        moved = None not in (self.sample.host, other.sample.host) and self.sample.host != other.sample.host
+        return self.epoch > other.epoch or (self.epoch == other.epoch and moved)
+
 
 def switchovers(samples: Sequence[Sample]) -> list[Switchover]:
-    """Each change to a higher epoch, in order of arrival; samples may come in any order.
+    """Each change to a later instance, in order of arrival; samples may come in any order.
 
     Answers without an epoch (an app that tells none) take no part.
     """
     answers = _answers(samples)
     firsts: list[int] = []
     for index, answer in enumerate(answers):
-        if not firsts or answer.epoch > answers[firsts[-1]].epoch:
+        if not firsts or answer.follows(answers[firsts[-1]]):
             firsts.append(index)
     interval_s = resolution_s(samples)
     bounds = [*firsts[1:], len(answers)]
@@ -147,6 +157,7 @@ def _switchover(
         taken_over=len(taken_over),
         longest_hold_s=max(a.at_s - a.sample.sent_s for a in taken_over),
         stale=stale,
+        to_host=target.sample.host,
     )
 
 

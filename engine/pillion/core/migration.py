@@ -131,6 +131,7 @@ class Migration:
     wish: Wish | None = None
     ending: MigrationAbandoned | MigrationFailed | None = None
     debts: tuple[Debt, ...] = ()
+    forced: bool = False
 
     @property
     def proven(self) -> bool:
@@ -149,8 +150,8 @@ Advance = tuple[Migration, list[Action]]
 
 def begin(migration: Migration) -> Advance:
     """A new migration's first order: its plan."""
-    order = MakePlan(migration.id, migration.app, migration.source, migration.target, migration.strategy)
-    return migration, [order]
+    moving = migration
+    return moving, [MakePlan(moving.id, moving.app, moving.source, moving.target, moving.strategy, moving.forced)]
 
 
 def want(migration: Migration, wish: Wish) -> Advance:

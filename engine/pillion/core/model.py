@@ -5,7 +5,9 @@ Nothing here decides anything. Ids are NewTypes, so that a zone cannot be passed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NewType
 
 AppId = NewType("AppId", str)
@@ -37,6 +39,24 @@ class Volume:
     mount: str
 
 
+class StateKind(StrEnum):
+    """Where an app keeps the state that must not be lost."""
+
+    NONE = "none"
+    VOLUME = "volume"
+    """In its DV, the Docker volume that moves with it."""
+    MEMORY = "memory"
+    """In its process alone."""
+
+
+class Protocol(StrEnum):
+    """What an app speaks on its port, and so how it is asked whether it serves and how its traffic is switched."""
+
+    HTTP = "http"
+    MEMCACHED = "memcached"
+    """TCP connections that cannot be handed over: each is cut once at the switch."""
+
+
 @dataclass(frozen=True, slots=True)
 class App:
     """An application instance that follows one UE, as the lab file describes it."""
@@ -52,6 +72,12 @@ class App:
     ready_path: str
     """Path that answers 200 with a JSON object once the app serves; its `seq` is the state sequence number."""
     strategy: str
+    state: StateKind = StateKind.NONE
+    command: tuple[str, ...] | None = None
+    """Hand-given command (exec form); None: the image's own, which a strategy has to carry."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Hand-given environment, added to the image's."""
+    protocol: Protocol = Protocol.HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +106,11 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What an app instance says of itself when asked directly: whether it serves, and how far its state has come."""
+    """What an app instance says of itself when asked directly: whether it serves, and how far its state has come.
+
+    A restored process tells the instance and epoch that it was born as, for good. A memcached knows neither: they are
+    "" and 0.
+    """
 
     instance: str
     epoch: Epoch

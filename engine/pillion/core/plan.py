@@ -8,6 +8,7 @@ here against the invariants:
 - the target is proven before any traffic goes to it, and that proof is the point of no return;
 - a source that serves has its traffic until then: only a plan without one has the user plane hold it;
 - the target starts from the fenced source's last bytes, so that no acknowledged update is lost;
+- a target that is restored from a checkpoint is restored from one that was taken behind the fence;
 - the source is killed only after the switch, and removed only in the clean-up;
 - bulk work (images, volumes' first copies) lies outside the downtime.
 """
@@ -17,8 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from types import UnionType
 
 from pillion.core.model import App, HostId, Instance, StepId
+from pillion.core.preflight import Part, losses
 from pillion.errors import PlanError
 
 
@@ -73,6 +76,23 @@ class TransferImage:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferFilesystem:
+    """Move the source's whole filesystem as one layer without configuration. Undo: remove the target's image."""
+
+    source: Instance
+    target: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOwnImage:
+    """Move the image that the source runs from, under the target's name. Undo: remove it from the target."""
+
+    original: str
+    source: Instance
+    target: Instance
+
+
+@dataclass(frozen=True, slots=True)
 class CreateVolume:
     """Make the instance's empty DV on its host. Undo: remove it."""
 
@@ -85,6 +105,45 @@ class TransferVolume:
 
     source: Instance
     target: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFiles:
+    """Make what the target's container has on top of its image the same as the source's. Undo: none needed."""
+
+    source: Instance
+    target: Instance
+
+
+class Round(StrEnum):
+    """Which of a migration's two checkpoints: the one that goes ahead, or the one that the target is restored from."""
+
+    FIRST = "first"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeCheckpoint:
+    """Write the instance's processes to its host's memory; it goes on as it was, running or paused. Undo: remove it."""
+
+    instance: Instance
+    round: Round
+
+
+@dataclass(frozen=True, slots=True)
+class TransferCheckpoint:
+    """Move a checkpoint: the first whole, of the last what differs from the first. Undo: remove it from the target."""
+
+    source: Instance
+    target: Instance
+    round: Round
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveCheckpoints:
+    """Remove what the instance's host keeps of checkpoints for it."""
+
+    instance: Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +163,23 @@ class FenceSource:
 
 @dataclass(frozen=True, slots=True)
 class StartTarget:
-    """Start the instance's container. Undo: kill it."""
+    """Start the instance's container, or restore it from the last checkpoint that arrived. Undo: kill it."""
 
     instance: Instance
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ProveTarget:
     """One readiness answer asked of the target directly, with a state at least as new as the fenced source's.
 
-    POINT OF NO RETURN: once this has succeeded the source never serves again.
+    POINT OF NO RETURN: once this has succeeded the source never serves again. `lossy`: the move was forced although it
+    loses the state, so the target has only to serve. `restored`: the process tells the instance that it was born as.
     """
 
     instance: Instance
+    restored: bool = False
+    lossy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +231,13 @@ Work = (
     | OpenLink
     | CommitImage
     | TransferImage
+    | TransferOwnImage
+    | TransferFilesystem
     | CreateVolume
     | TransferVolume
+    | TransferFiles
+    | TakeCheckpoint
+    | TransferCheckpoint
     | CreateContainer
     | FenceSource
     | StartTarget
@@ -179,6 +247,7 @@ Work = (
     | KillSource
     | RemoveInstance
     | RemoveImage
+    | RemoveCheckpoints
     | CloseLink
 )
 
@@ -232,23 +301,36 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a strategy knows when it plans: the app, where it is, and where it goes. `source` is None at first start."""
+    """What a strategy knows when it plans: the app, where it is, and where it goes. `source` is None at first start.
+
+    `forced`: what the strategy does not carry may be lost.
+    """
 
     app: App
     source: Instance | None
     target: Instance
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A way to move: its name in the lab file, what it does in one line, and how it plans."""
+    """A way to move: its name in the lab file, what it does in one line, how it plans, what of an app it carries."""
 
     name: str
     summary: str
     build: Callable[[Situation], Plan]
+    carries: frozenset[Part] = frozenset(Part)
 
     def plan(self, situation: Situation) -> Plan:
-        """The checked plan for a situation. Raises PlanError if it breaks an invariant."""
+        """The checked plan for a situation.
+
+        Raises PlanError if it breaks an invariant, or, unless it is forced, would lose something that the app needs.
+        """
+        lost = losses(situation.app, self.carries) if situation.source else []
+        if lost and not situation.forced:
+            raise PlanError(
+                f"{self.name} would lose {'; '.join(lost)}", place=situation.app.id, remedy="add --force to lose it"
+            )
         plan = self.build(situation)
         check(plan)
         return plan
@@ -259,7 +341,9 @@ def hosts_of(work: Work) -> frozenset[HostId]:
     match work:
         case OpenLink() | CloseLink():
             return frozenset({work.source.host, work.target.host})
-        case TransferImage() | TransferVolume():
+        case TransferImage() | TransferOwnImage() | TransferFilesystem() | TransferVolume() | TransferFiles():
+            return frozenset({work.target.host})
+        case TransferCheckpoint():
             return frozenset({work.target.host})
         case HoldTraffic() | SwitchTraffic():
             return frozenset()
@@ -268,8 +352,18 @@ def hosts_of(work: Work) -> frozenset[HostId]:
 
 
 _STOPS_THE_SOURCE = FenceSource | KillSource
-_REMOVES = RemoveInstance | RemoveImage
-_BULK = CommitImage | TransferImage | CreateContainer | CreateVolume | OpenLink | TellApp
+_REMOVES = RemoveInstance | RemoveImage | RemoveCheckpoints
+_BULK = (
+    CommitImage
+    | TransferImage
+    | TransferOwnImage
+    | TransferFilesystem
+    | CreateContainer
+    | CreateVolume
+    | OpenLink
+    | TellApp
+)
+_MOVES_STATE = TransferVolume | TransferFiles | TransferCheckpoint
 
 
 def check(plan: Plan) -> None:
@@ -281,7 +375,8 @@ def check(plan: Plan) -> None:
     proof = proofs[0]
     downtime = plan.of(Group.RELOCATION)
     fences = _ids(downtime, FenceSource)
-    last_bytes = _ids(downtime, TransferVolume)
+    last_bytes = _ids(downtime, _MOVES_STATE)
+    last_checkpoints = _ids(downtime, TakeCheckpoint)
     starts = _ids(downtime, StartTarget)
     for step in plan.steps:
         before = ancestors(plan, step)
@@ -301,17 +396,19 @@ def check(plan: Plan) -> None:
             raise _broken(step, "the source is killed only after the switch")
         if isinstance(work, KillSource) and not fences & before:
             raise _broken(step, "a source that is killed was fenced before")
-        if step.id in last_bytes and not (fences and fences <= before):
+        if step.id in last_bytes | last_checkpoints and not (fences and fences <= before):
             raise _broken(step, "the last bytes are read behind the fence")
+        if isinstance(work, StartTarget) and work.restored and not (last_checkpoints and last_checkpoints <= before):
+            raise _broken(step, "a target is restored from a checkpoint that was taken behind the fence")
         if step.id in starts and not fences | last_bytes <= before:
             raise _broken(step, "the target starts from the fenced source's last bytes")
         if step is proof and not starts <= before:
             raise _broken(step, "a target is proven after its start")
-        if isinstance(work, TransferVolume | StartTarget | FenceSource | ProveTarget) and proven:
+        if isinstance(work, _MOVES_STATE | StartTarget | FenceSource | ProveTarget) and proven:
             raise _broken(step, "state moves and the target starts and is proven before the point of no return")
 
 
-def _ids(steps: Iterable[Step], kind: type[Work]) -> frozenset[StepId]:
+def _ids(steps: Iterable[Step], kind: type | UnionType) -> frozenset[StepId]:
     return frozenset(step.id for step in steps if isinstance(step.work, kind))
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from pillion.core.model import AppId, Epoch, HostId, Readiness
+from pillion.core.model import App, AppId, Epoch, HostId, Readiness
+from pillion.core.plan import Round
 
 
 class ContainerState(StrEnum):
@@ -46,6 +47,8 @@ class ContainerSpec:
     """Network of the host's engine that it joins."""
     address: str | None = None
     """Fixed IPv4 address on that network; None: the engine picks one."""
+    command: tuple[str, ...] | None = None
+    """None: the image's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,30 @@ class TransferLink(Protocol):
         read are sent again by the next call, so that a call made while nothing writes leaves both sides equal.
         """
 
+    async def send_own_image(self, container: str, original: str, image: str, labels: Mapping[str, str]) -> Transferred:
+        """Move the image that the container was made from; the target then has it as `image`, with these labels.
+
+        Its layers are the same there, so that what the container wrote on top of them fits on both hosts.
+        """
+
+    async def send_filesystem(self, container: str, image: str, labels: Mapping[str, str]) -> Transferred:
+        """Move the container's whole filesystem; the target has it as `image`, one layer without configuration.
+
+        Source: Docker Engine API, `GET /containers/{id}/export`, `POST /images/create`.
+        """
+
+    async def send_files(self, container: str, target_container: str) -> Transferred:
+        """Make what the target's container, not yet started, has on top of its image the same as the source's.
+
+        Both were made from the same layers. Sends what changed since the last call; else as `send_volume`.
+        """
+
+    async def send_checkpoint(self, container: str, target_container: str, round_: Round) -> Transferred:
+        """Move a checkpoint to where `ensure_restored` of the target's container finds it.
+
+        The first is sent whole, and of the last what differs from the first. Verified by SHA-256 before it counts.
+        """
+
     async def close(self) -> None:
         """Close the way. Safe to repeat; a transfer under way fails with HostError on both sides."""
 
@@ -142,6 +169,9 @@ class MecHost(Protocol):
     async def ensure_started(self, name: str) -> None:
         """Start it; unpause it if it is paused. Returns when the engine has started it, not when it serves."""
 
+    async def ensure_restored(self, name: str) -> None:
+        """Restore it from the last checkpoint that has arrived for it. Raises HostError; then it does not run."""
+
     async def ensure_paused(self, name: str) -> None: ...
 
     async def ensure_unpaused(self, name: str) -> None: ...
@@ -157,6 +187,16 @@ class MecHost(Protocol):
 
     async def commit(self, name: str, image: str, labels: Mapping[str, str]) -> None:
         """Write the container's filesystem and configuration to `image`, without pausing it."""
+
+    async def take_checkpoint(self, name: str, round_: Round) -> Mapping[str, float]:
+        """Write the processes of a running or paused container to the host's memory; it goes on as it was.
+
+        What it took by name: `bytes` and, where it ran before, `frozen` seconds. The first round's files stay, so that
+        the last one's can be compared with them. Source: Docker Engine API, `POST /containers/{id}/checkpoints`.
+        """
+
+    async def remove_checkpoints(self, name: str) -> None:
+        """Remove what the host keeps of checkpoints of this container, or for it."""
 
     async def image(self, name: str) -> ImageInfo | None: ...
 
@@ -179,8 +219,8 @@ class MecHost(Protocol):
         what it did was taken back. An image in use stays.
         """
 
-    async def readiness(self, app: AppId, port: int, path: str) -> Readiness | None:
-        """What answers on the host's published port right now, or None if nothing serves there."""
+    async def readiness(self, app: App) -> Readiness | None:
+        """What answers on the app's published port right now, or None if nothing serves there."""
 
     async def call_app(self, container: str, port: int, path: str) -> None:
         """GET `path` of the app on its published port: the phase hook. Raises HostError unless it answers 200."""

@@ -14,8 +14,10 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from pillion.core.model import AppId, Epoch, HostId, Readiness
+from pillion.core.model import App, AppId, Epoch, HostId, Protocol, Readiness
+from pillion.core.plan import Round
 from pillion.errors import HostRefused
+from pillion.hosts import memcached
 from pillion.hosts.app_calls import AppCalls
 from pillion.hosts.base import HostFacts, ImageInfo, MecHost, TransferLink
 from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoSuchObject
@@ -27,17 +29,27 @@ log = logging.getLogger(__name__)
 
 HOST_FOLDER = PurePosixPath("/var/lib/pillion")
 """Where a lab's files on a MEC host are, in a folder of the lab's name."""
+CHECKPOINT_FOLDER = PurePosixPath("/dev/shm/pillion")
+"""Where its checkpoints are, in the host's memory, likewise."""
+NETWORK_IMAGE = "pillion/gateway:latest"
+"""Image of the containers that hold apps' networks; every host of a lab has it."""
 
 
 class DockerHost(DockerContainers, MecHost):
     """A MEC host behind SSH. Nothing is connected before the first call; `close` releases everything."""
 
     def __init__(
-        self, host: HostId, address: str, lab: str, ssh: SshSettings, timeouts: HostTimeouts | None = None
+        self,
+        host: HostId,
+        address: str,
+        lab: str,
+        ssh: SshSettings,
+        timeouts: HostTimeouts | None = None,
+        network_image: str = NETWORK_IMAGE,
     ) -> None:
         limits = timeouts or HostTimeouts()
         self._ssh = SshConnection(host, ssh)
-        super().__init__(host, lab, DockerApi(host, self._ssh, limits), limits)
+        super().__init__(host, lab, DockerApi(host, self._ssh, limits), limits, HOST_FOLDER / lab, network_image)
         self.address = address
         self._apps = AppCalls(host, address)
         self._epoch = 0
@@ -101,6 +113,16 @@ class DockerHost(DockerContainers, MecHost):
         link = HelperLink(running[0], running[1], (self.id, target.id), self._timeouts.transfer_s)
         await link.open(target.address)
         return link
+
+    # Checkpoints
+
+    async def take_checkpoint(self, name: str, round_: Round) -> Mapping[str, float]:
+        helper = await self._running_helper()
+        limit_s = self._timeouts.work_s
+        return await helper.request("take_checkpoint", timeout_s=limit_s, container=name, round=round_.value)
+
+    async def remove_checkpoints(self, name: str) -> None:
+        await (await self._running_helper()).request("remove_checkpoints", container=name)
 
     # Images
 
@@ -203,6 +225,12 @@ class DockerHost(DockerContainers, MecHost):
             for name in image["RepoTags"] or [image["Id"]]:
                 if await self._delete_image(name, force=False):
                     removed.append(f"image {name}")
+        kept = await (await self._running_helper()).request("checkpoints")
+        for name in kept["containers"]:
+            of, _, epoch = name.rpartition(".")
+            if of == app and is_stray({"Labels": {EPOCH_LABEL: epoch}}):
+                await self.remove_checkpoints(name)
+                removed.append(f"checkpoints {name}")
         return removed
 
     async def ensure_network(self, name: str, subnet: str) -> None:
@@ -222,8 +250,10 @@ class DockerHost(DockerContainers, MecHost):
 
     # Apps
 
-    async def readiness(self, app: AppId, port: int, path: str) -> Readiness | None:
-        return await self._apps.readiness(port, path, self._timeouts.readiness_s)
+    async def readiness(self, app: App) -> Readiness | None:
+        if app.protocol is Protocol.MEMCACHED:
+            return await memcached.readiness(self.id, self.address, app.port, self._timeouts.readiness_s)
+        return await self._apps.readiness(app.port, app.ready_path, self._timeouts.readiness_s)
 
     async def call_app(self, container: str, port: int, path: str) -> None:
         await self._require_ours(container)
@@ -249,9 +279,9 @@ class DockerHost(DockerContainers, MecHost):
         for network in await self._api.call("GET", "networks", params=params):
             await self._api.call("DELETE", f"networks/{network['Id']}")
             removed.append(f"network {network['Name']}")
-        folder = HOST_FOLDER / self._lab
-        if await self._ssh.remove_tree(folder):
-            removed.append(f"folder {folder}")
+        for folder in (HOST_FOLDER / self._lab, CHECKPOINT_FOLDER / self._lab):
+            if await self._ssh.remove_tree(folder):
+                removed.append(f"folder {folder}")
         return removed
 
     async def _end_helper(self) -> None:

@@ -142,6 +142,8 @@ class DockerApi:
         problem = f"{what}: {error.message}"
         if error.status == 404:
             return NoSuchObject(problem, place=self._host, remedy="see what removed it")
+        if "cannot join network of a non running container" in error.message:
+            return NoNetwork(problem, place=self._host, remedy="start the container whose network it uses")
         if error.status == 409:
             return Conflict(problem, place=self._host, remedy="see what else uses it")
         if error.status in (502, 503, 900):
@@ -171,6 +173,10 @@ class NoSuchObject(HostRefused):
 
 class Conflict(HostRefused):
     """The object's state, or its name, is in the way."""
+
+
+class NoNetwork(HostRefused):
+    """The container whose network it uses does not run."""
 
 
 def _message(answer: bytes) -> str:

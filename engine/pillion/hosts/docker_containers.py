@@ -1,5 +1,9 @@
 """A MEC host's containers, and the care that only this lab's objects are touched.
 
+A container that publishes a port joins the network of a small one that does nothing, `NAME.net`: made, started and
+removed with it. To make a network takes more than half of a container's start, so it is done when the container is
+created, ahead of the downtime. CRIU takes such a network for the host's matter and leaves it as it is.
+
 The calls inside the downtime (pause, start, unpause, kill) are one HTTP request each; only when the engine says no is
 it asked why, and "already so" is a success. A container that was neither made nor listed by us is inspected before it
 is changed.
@@ -11,6 +15,7 @@ import contextlib
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -20,13 +25,19 @@ import orjson
 from pillion.core.model import HostId
 from pillion.errors import HostRefused
 from pillion.hosts.base import ContainerInfo, ContainerSpec, ContainerState
-from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoSuchObject
+from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoNetwork, NoSuchObject
 
 LAB_LABEL = "pillion.lab"
 APP_LABEL = "pillion.app"
 EPOCH_LABEL = "pillion.epoch"
 _LOGS = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
+PART_LABEL = "pillion.part"
+_NETWORK = "network"
+"""What `PART_LABEL` says of the small containers."""
 _LAST_WORDS = 200
+CHECKPOINT = "last"
+"""The name under which the transfer helper tells the engine of a checkpoint to restore from."""
+_TRIES = 3
 _STATES = {
     "created": ContainerState.CREATED,
     "running": ContainerState.RUNNING,
@@ -38,8 +49,13 @@ _STATES = {
 class DockerContainers:
     """One lab's containers on one host."""
 
-    def __init__(self, host: HostId, lab: str, api: DockerApi, timeouts: HostTimeouts) -> None:
+    def __init__(
+        self, host: HostId, lab: str, api: DockerApi, timeouts: HostTimeouts, folder: PurePosixPath, network_image: str
+    ) -> None:
         self.id = host
+        self._folder = folder
+        self._network_image = network_image
+        self._cut_off: set[str] = set()
         self._lab = lab
         self._api = api
         self._timeouts = timeouts
@@ -50,7 +66,14 @@ class DockerContainers:
         raise NotImplementedError
 
     async def containers(self) -> Sequence[ContainerInfo]:
-        return await self._containers([f"{LAB_LABEL}={self._lab}", APP_LABEL])
+        found = await self._containers([f"{LAB_LABEL}={self._lab}", APP_LABEL])
+        networks = {info.name: info.state for info in found if info.labels.get(PART_LABEL) == _NETWORK}
+        apps = [info for info in found if info.name not in networks]
+        down = {name for name, state in networks.items() if state is not ContainerState.RUNNING}
+        up = (ContainerState.RUNNING, ContainerState.PAUSED)
+        self._cut_off = {info.name for info in apps if info.state in up and _network(info.name) in down}
+        # Without its network an app serves nobody: it has to be started again.
+        return [replace(info, state=ContainerState.EXITED) if info.name in self._cut_off else info for info in apps]
 
     async def _containers(self, labels: list[str]) -> list[ContainerInfo]:
         listed = await self._api.call("GET", "containers/json", params={"all": "1", "filters": filters(labels)})
@@ -77,37 +100,78 @@ class DockerContainers:
 
     async def ensure_container(self, spec: ContainerSpec) -> None:
         self._refuse_if_stale()
-        endpoint: dict[str, Any] = {"IPAMConfig": {"IPv4Address": spec.address}} if spec.address else {}
-        port = f"{spec.port}/tcp"
         config: dict[str, Any] = {
             "Image": spec.image,
             "Env": [f"{name}={value}" for name, value in spec.environment.items()],
             "Labels": self._labelled(spec.labels),
-            "ExposedPorts": {port: {}} if spec.port else {},
             "HostConfig": {
                 "Binds": [f"{volume}:{mount}" for volume, mount in spec.volumes.items()],
-                "PortBindings": {port: [{"HostPort": str(spec.port)}]} if spec.port else {},
-                "NetworkMode": spec.network,
                 "RestartPolicy": {"Name": "unless-stopped" if spec.restarts else "no"},
                 "LogConfig": _LOGS,
+                # Source: runc, docs/checkpoint-restore.md; CRIU reads it when it is run, there need be none before.
+                "Annotations": {"org.criu.config": str(self._folder / "criu" / f"{spec.name}.conf")},
             },
-            "NetworkingConfig": {"EndpointsConfig": {spec.network: endpoint}},
         }
+        if spec.command is not None:
+            config |= {"Entrypoint": [], "Cmd": list(spec.command)}
+        if spec.port:
+            await self._ensure_network(spec, spec.port)
+            config["HostConfig"]["NetworkMode"] = f"container:{_network(spec.name)}"
+        else:
+            _join(config, spec)
+        await self._create(spec.name, config)
+
+    async def _ensure_network(self, spec: ContainerSpec, port: int) -> None:
+        """The running small container whose network and published port the container of this specification uses."""
+        name, exposed = _network(spec.name), f"{port}/tcp"
+        config: dict[str, Any] = {
+            "Image": self._network_image,
+            "Entrypoint": ["sleep", "infinity"],
+            "Cmd": [],
+            "Labels": self._labelled({**spec.labels, PART_LABEL: _NETWORK}),
+            "ExposedPorts": {exposed: {}},
+            "HostConfig": {"PortBindings": {exposed: [{"HostPort": str(port)}]}, "LogConfig": _LOGS},
+        }
+        _join(config, spec)
+        await self._create(name, config)
+        await self._start(name)
+
+    async def _create(self, name: str, config: dict[str, Any]) -> None:
         try:
-            async with self._api.asking(f"create container {spec.name}") as docker:
-                await docker.containers.create(config, name=spec.name)
-            self._ours.add(spec.name)
+            async with self._api.asking(f"create container {name}") as docker:
+                await docker.containers.create(config, name=name)
+            self._ours.add(name)
         except Conflict:
-            await self._require_ours(spec.name)
+            await self._require_ours(name)
 
     async def ensure_started(self, name: str) -> None:
         await self._require_ours(name)
+        if name in self._cut_off:
+            await self.ensure_killed(name)
+            self._cut_off.discard(name)
         try:
-            async with self._api.asking(f"start {name}", self._timeouts.start_s) as docker:
-                await docker.containers.container(name).start()
+            await self._start(name)
+        except NoNetwork:  # the host was off, or somebody stopped it
+            await self._start(_network(name))
+            await self._start(name)
         except Conflict:
             await self._settle(name, ContainerState.PAUSED)
             await self.ensure_unpaused(name)
+
+    async def ensure_restored(self, name: str) -> None:
+        await self._require_ours(name)
+        for left in reversed(range(_TRIES)):
+            try:
+                await self._start(name, {"checkpoint": CHECKPOINT})
+                return
+            except HostRefused as refusal:
+                # The engine may find that it has the like of the checkpoint's note already; soon it has not.
+                if left == 0 or "already exists" not in refusal.problem:
+                    raise
+
+    async def _start(self, name: str, params: Mapping[str, str] | None = None) -> None:
+        path = f"containers/{quote(name)}/start"
+        await self._api.call("POST", path, params=params, timeout_s=self._timeouts.start_s)
 
     async def ensure_paused(self, name: str) -> None:
         await self._require_ours(name)
@@ -147,6 +211,10 @@ class DockerContainers:
         raise HostRefused(f"container {name} is {state}, not {wanted}", place=self.id, remedy="look at its log")
 
     async def remove_container(self, name: str) -> None:
+        for each in (name, _network(name)):
+            await self._remove_container(each)
+
+    async def _remove_container(self, name: str) -> None:
         if not await self._is_there(name):
             return
         try:
@@ -213,6 +281,18 @@ class DockerContainers:
     async def _require_ours(self, name: str) -> None:
         if not await self._is_there(name):
             raise NoSuchObject(f"there is no container {name}", place=self.id, remedy="see what removed it")
+
+
+def _network(name: str) -> str:
+    """The name of the small container whose network a container uses."""
+    return f"{name}.net"
+
+
+def _join(config: dict[str, Any], spec: ContainerSpec) -> None:
+    """Let a container join the network of its specification."""
+    endpoint = {"IPAMConfig": {"IPv4Address": spec.address}} if spec.address else {}
+    config["HostConfig"]["NetworkMode"] = spec.network
+    config["NetworkingConfig"] = {"EndpointsConfig": {spec.network: endpoint}}
 
 
 def filters(labels: list[str]) -> str:

@@ -12,6 +12,7 @@ import io
 import logging
 import secrets
 import zipfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,6 +21,7 @@ import asyncssh
 import orjson
 
 from pillion.core.model import HostId
+from pillion.core.plan import Round
 from pillion.errors import HostError, HostRefused, HostUnreachable, StaleEpoch
 from pillion.hosts.base import Transferred
 from pillion.hosts.ssh import SshConnection, SshProcess
@@ -229,7 +231,23 @@ class HelperLink:
     async def send_volume(self, volume: str, target_volume: str) -> Transferred:
         return await self._send("send_volume", volume=volume, target_volume=target_volume)
 
-    async def _send(self, do: str, **arguments: str) -> Transferred:
+    async def send_own_image(self, container: str, original: str, image: str, labels: Mapping[str, str]) -> Transferred:
+        return await self._send(
+            "send_own_image", container=container, original=original, image=image, labels=dict(labels)
+        )
+
+    async def send_filesystem(self, container: str, image: str, labels: Mapping[str, str]) -> Transferred:
+        return await self._send("send_filesystem", container=container, image=image, labels=dict(labels))
+
+    async def send_files(self, container: str, target_container: str) -> Transferred:
+        return await self._send("send_files", container=container, target_container=target_container)
+
+    async def send_checkpoint(self, container: str, target_container: str, round_: Round) -> Transferred:
+        return await self._send(
+            "send_checkpoint", container=container, target_container=target_container, round=round_.value
+        )
+
+    async def _send(self, do: str, **arguments: object) -> Transferred:
         if not self.is_open:
             raise HostUnreachable("the link is closed", place=self._hosts[1], remedy="open a new one")
         try:

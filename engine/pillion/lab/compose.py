@@ -7,9 +7,9 @@ import os
 from typing import Any
 
 from pillion.config import AppSettings, LabSettings
-from pillion.core.model import HostId
+from pillion.core.model import HostId, Protocol
 from pillion.lab.state import LabState
-from pillion.userplane import CHECKED, HELD
+from pillion.userplane import CHECKED, HELD, SERVED_BY
 
 INNER_NETWORK = "pillion"
 INNER_SUBNET = "172.31.255.0/24"
@@ -109,7 +109,11 @@ def haproxy_configuration(lab: LabSettings) -> str:
     that the source had taken in fail there with an empty answer and are sent again. If the source is unpaused instead,
     it answers them all. Source: HAProxy configuration manual 3.0, `retry-on`, `option redispatch`.
     """
-    return "\n".join([_HAPROXY, *(_app(lab, name, app) for name, app in lab.apps.items())])
+    http = Protocol.HTTP
+    apps = (
+        _app(lab, name, app) if app.protocol is http else _tcp_app(lab, name, app) for name, app in lab.apps.items()
+    )
+    return "\n".join([_HAPROXY, *apps])
 
 
 _HAPROXY = """\
@@ -122,7 +126,7 @@ global
     # More than a lab needs, and the order of the held requests stays what it was.
     nbthread 1
 
-defaults
+defaults http
     mode http
     log global
     # Longer than any hold.
@@ -147,6 +151,21 @@ defaults
     retry-on conn-failure empty-response response-timeout
     # A request can be sent twice only if it is here as a whole before it is sent.
     option http-buffer-request
+
+defaults tcp
+    mode tcp
+    log global
+    timeout client 1h
+    timeout server 1h
+    timeout queue 120s
+    option clitcpka
+    option srvtcpka
+    srvtcpka-idle 1s
+    srvtcpka-intvl 1s
+    srvtcpka-cnt 2
+    timeout connect 50ms
+    retries 1000
+    option redispatch 1
 """
 
 _MAXCONN = 32
@@ -160,12 +179,37 @@ def _app(lab: LabSettings, name: str, app: AppSettings) -> str:
         f"    server {host} {each.address}:{app.port} maxconn {_MAXCONN} tcp-ut 3s disabled\n"
         for host, each in lab.hosts.items()
     )
-    checked = "".join(
-        f"    server {host} {settings.address}:{app.port} check\n" for host, settings in lab.hosts.items()
-    )
     # Nothing listens on port 1 here: a try fails at once, and the request is tried again until a host is enabled.
     held = f"    server {HELD} 127.0.0.1:1 maxconn {_MAXCONN}\n"
     return (
-        f"frontend {name}\n    bind :{app.port}\n    default_backend {name}\n\nbackend {name}\n{held}{servers}\n"
-        f"backend {name}{CHECKED}\n    timeout connect 1s\n    default-server inter 1s fall 2 rise 1\n{checked}"
+        f"frontend {name} from http\n    bind :{app.port}\n    default_backend {name}\n\n"
+        f"backend {name} from http\n    http-response set-header {SERVED_BY} %s\n{held}{servers}\n"
+        f"{_checked(lab, name, app)}"
+    )
+
+
+def _tcp_app(lab: LabSettings, name: str, app: AppSettings) -> str:
+    """The same for an app whose connections last: new ones wait, and those to a host that is taken out are closed.
+
+    A connection cannot be handed over, so each is cut once, at the switch. Source: HAProxy configuration manual 3.0,
+    `on-marked-down`.
+    """
+    servers = "".join(
+        f"    server {host} {each.address}:{app.port} tcp-ut 3s on-marked-down shutdown-sessions disabled\n"
+        for host, each in lab.hosts.items()
+    )
+    return (
+        f"frontend {name} from tcp\n    bind :{app.port}\n    default_backend {name}\n\n"
+        f"backend {name} from tcp\n    server {HELD} 127.0.0.1:1\n{servers}\n{_checked(lab, name, app)}"
+    )
+
+
+def _checked(lab: LabSettings, name: str, app: AppSettings) -> str:
+    servers = "".join(
+        f"    server {host} {settings.address}:{app.port} check\n" for host, settings in lab.hosts.items()
+    )
+    kind = "http" if app.protocol is Protocol.HTTP else "tcp"
+    return (
+        f"backend {name}{CHECKED} from {kind}\n    timeout connect 1s\n"
+        f"    default-server inter 1s fall 2 rise 1\n{servers}"
     )

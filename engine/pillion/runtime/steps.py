@@ -15,6 +15,7 @@ from pillion.core.actions import MakePlan, PerformStep, UndoStep
 from pillion.core.events import Event, Outcome, PlanFailed, PlanMade, StepDone, StepFailed, StepUndone, UndoFailed
 from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId
 from pillion.core.plan import Group, Situation, Step, Strategy
+from pillion.core.preflight import losses
 from pillion.errors import EngineError, HostRefused, HostUnreachable, MigrationError, PlanError, StaleEpoch
 from pillion.hosts.base import ContainerSpec, ContainerState, MecHost, TransferLink
 from pillion.runtime import clock
@@ -74,7 +75,9 @@ class Steps:
                 if instance:
                     await self._claim(instance)
             strategy = self._strategies[order.strategy]
-            return PlanMade(order.migration, strategy.plan(Situation(order.app, order.source, order.target)))
+            plan = strategy.plan(Situation(order.app, order.source, order.target, order.forced))
+            lost = losses(order.app, strategy.carries) if order.source else []
+            return PlanMade(order.migration, plan, tuple(lost))
         except StaleEpoch:
             raise
         except EngineError as error:
@@ -123,22 +126,38 @@ class Steps:
             case plans.TransferImage(image=image, original=original, source=source, target=target):
                 moved = await (await self._open_link(source, target)).send_image(image, original)
                 return moved.sent_bytes, moved.detail
+            case plans.TransferOwnImage(original=original, source=source, target=target):
+                link = await self._open_link(source, target)
+                moved = await link.send_own_image(source.container, original, target.image, _labels(target, app))
+                return moved.sent_bytes, moved.detail
+            case plans.TransferFilesystem(source=source, target=target):
+                link = await self._open_link(source, target)
+                moved = await link.send_filesystem(source.container, target.image, _labels(target, app))
+                return moved.sent_bytes, moved.detail
             case plans.CreateVolume(instance=instance):
                 await self._host(instance).ensure_volume(instance.volume, _labels(instance, app))
             case plans.TransferVolume(source=source, target=target):
-                link = self._links.get((source.container, target.container))
-                if link is None:
-                    raise MigrationError("the way to the target was lost before the last bytes", place=target.host)
-                moved = await link.send_volume(source.volume, target.volume)
+                moved = await self._opened(source, target).send_volume(source.volume, target.volume)
+                return moved.sent_bytes, moved.detail
+            case plans.TransferFiles(source=source, target=target):
+                moved = await self._opened(source, target).send_files(source.container, target.container)
+                return moved.sent_bytes, moved.detail
+            case plans.TakeCheckpoint(instance=instance, round=round_):
+                return 0, await self._host(instance).take_checkpoint(instance.container, round_)
+            case plans.TransferCheckpoint(source=source, target=target, round=round_):
+                link = self._opened(source, target)
+                moved = await link.send_checkpoint(source.container, target.container, round_)
                 return moved.sent_bytes, moved.detail
             case plans.CreateContainer(instance=instance, image=image):
                 await self._host(instance).ensure_container(_container(instance, app, image))
             case plans.FenceSource(instance=instance):
                 await self._fence(order.migration, instance, app)
+            case plans.StartTarget(instance=instance, restored=True):
+                await self._host(instance).ensure_restored(instance.container)
             case plans.StartTarget(instance=instance):
                 await self._host(instance).ensure_started(instance.container)
-            case plans.ProveTarget(instance=instance):
-                return 0, {"seq": float(await self._prove(order.migration, instance, app))}
+            case plans.ProveTarget() as proof:
+                return 0, {"seq": float(await self._prove(order.migration, proof, app))}
             case plans.HoldTraffic():
                 await self._steering.hold(app.id)
             case plans.SwitchTraffic(instance=instance):
@@ -149,6 +168,8 @@ class Steps:
                 await self._remove(instance)
             case plans.RemoveImage(instance=instance, image=image):
                 await self._host(instance).remove_image(image)
+            case plans.RemoveCheckpoints(instance=instance):
+                await self._host(instance).remove_checkpoints(instance.container)
             case plans.CloseLink(source=source, target=target):
                 await self._close_link(source, target)
         return _NOTHING
@@ -162,6 +183,8 @@ class Steps:
                 return await self._host(instance).image(image) is not None
             case plans.TransferImage(image=image, target=target):
                 return await self._host(target).image(image) is not None
+            case plans.TransferOwnImage(target=target) | plans.TransferFilesystem(target=target):
+                return await self._host(target).image(target.image) is not None
             case plans.CreateVolume(instance=instance):
                 return await self._host(instance).has_volume(instance.volume)
             case plans.CreateContainer(instance=instance):
@@ -176,9 +199,11 @@ class Steps:
                 return await self._state(instance) not in (ContainerState.RUNNING, ContainerState.PAUSED)
             case plans.RemoveImage(instance=instance, image=image):
                 return await self._host(instance).image(image) is None
-            case plans.TellApp() | plans.TransferVolume() | plans.ProveTarget() | plans.CloseLink():
+            case plans.TellApp() | plans.TransferVolume() | plans.TransferFiles() | plans.ProveTarget():
                 return False  # The world keeps no sign of it.
-            case plans.RemoveInstance() | plans.HoldTraffic():
+            case plans.TakeCheckpoint() | plans.TransferCheckpoint() | plans.CloseLink():
+                return False  # Nor of whether all of it is there.
+            case plans.RemoveInstance() | plans.RemoveCheckpoints() | plans.HoldTraffic():
                 return False  # More than one thing in the world: made sure of by doing it again.
 
     async def _undo(self, step: Step, app: App) -> None:
@@ -191,6 +216,10 @@ class Steps:
                 await self._host(instance).remove_image(image)
             case plans.TransferImage(image=image, target=target):
                 await self._host(target).remove_image(image)
+            case plans.TransferOwnImage(target=target) | plans.TransferFilesystem(target=target):
+                await self._host(target).remove_image(target.image)
+            case plans.TakeCheckpoint(instance=instance) | plans.TransferCheckpoint(target=instance):
+                await self._host(instance).remove_checkpoints(instance.container)
             case plans.CreateVolume(instance=instance):
                 await self._host(instance).remove_volume(instance.volume)
             case plans.CreateContainer(instance=instance):
@@ -199,9 +228,13 @@ class Steps:
                 await self._host(instance).ensure_unpaused(instance.container)
             case plans.StartTarget(instance=instance):
                 await self._host(instance).ensure_killed(instance.container)
-            case plans.TransferVolume() | plans.ProveTarget() | plans.CloseLink() | plans.HoldTraffic():
-                pass  # Nothing of it is left in the world; what is held has no source to be sent back to.
+            case plans.TransferVolume() | plans.TransferFiles() | plans.ProveTarget() | plans.CloseLink():
+                pass  # Nothing of it is left in the world.
+            case plans.HoldTraffic():
+                pass  # What is held has no source to be sent back to.
             case plans.SwitchTraffic() | plans.KillSource() | plans.RemoveInstance() | plans.RemoveImage():
+                raise PlanError("this step lies beyond the point of no return", place=step.id)
+            case plans.RemoveCheckpoints():
                 raise PlanError("this step lies beyond the point of no return", place=step.id)
 
     def _host(self, instance: Instance) -> MecHost:
@@ -236,6 +269,12 @@ class Steps:
             self._links[key] = await self._host(source).open_link(self._host(target))
         return self._links[key]
 
+    def _opened(self, source: Instance, target: Instance) -> TransferLink:
+        link = self._links.get((source.container, target.container))
+        if link is None:
+            raise MigrationError("the way to the target was lost before the last bytes", place=target.host)
+        return link
+
     async def _close_link(self, source: Instance, target: Instance) -> None:
         if link := self._links.pop((source.container, target.container), None):
             await link.close()
@@ -244,17 +283,18 @@ class Steps:
         if any(not link.is_open for (container, _), link in self._links.items() if container == source.container):
             raise MigrationError("the way to the target was lost while it was prepared", place=source.host)
         # Asked just before the pause, so that the question costs the UE nothing; the DV itself is compared by digest.
-        ready = await self._host(source).readiness(app.id, app.port, app.ready_path)
-        self._fenced[app.id] = migration, ready.seq if ready and ready.epoch == source.epoch else 0
+        ready = await self._host(source).readiness(app)
+        self._fenced[app.id] = migration, ready.seq if ready and ready.epoch <= source.epoch else 0
         await self._host(source).ensure_paused(source.container)
 
-    async def _prove(self, migration: MigrationId, target: Instance, app: App) -> int:
+    async def _prove(self, migration: MigrationId, proof: plans.ProveTarget, app: App) -> int:
         """The target's state sequence number, once it serves with one at least as new as the fenced source's."""
+        target = proof.instance
         fenced_by, seq = self._fenced.get(app.id, (migration, 0))
-        least = seq if fenced_by == migration else 0
+        least = seq if fenced_by == migration and not proof.lossy else 0
         while True:
-            ready = await self._host(target).readiness(app.id, app.port, app.ready_path)
-            if ready and ready.epoch == target.epoch:
+            ready = await self._host(target).readiness(app)
+            if ready and (ready.epoch in (0, target.epoch) or (proof.restored and ready.epoch < target.epoch)):
                 if ready.seq >= least:
                     return ready.seq
                 raise MigrationError(f"the target serves state {ready.seq}, the source had {least}", place=target.host)
@@ -272,6 +312,7 @@ class Steps:
         await host.remove_container(instance.container)
         await host.remove_volume(instance.volume)
         await host.remove_image(instance.image)
+        await host.remove_checkpoints(instance.container)
 
 
 def _labels(instance: Instance, app: App) -> dict[str, str]:
@@ -294,7 +335,9 @@ def _container(instance: Instance, app: App, image: str) -> ContainerSpec:
         image=image,
         port=app.port,
         volumes={instance.volume: app.volume.mount} if app.volume else {},
+        command=app.command,
         environment={
+            **app.environment,
             "PILLION_APP": app.id,
             "PILLION_UE": app.ue,
             "PILLION_INSTANCE": instance.container,

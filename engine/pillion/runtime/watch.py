@@ -122,10 +122,10 @@ class Watch:
 
     async def _ready(self, host: MecHost, state: AppState) -> int | None:
         try:
-            ready = await host.readiness(state.app.id, state.app.port, state.app.ready_path)
+            ready = await host.readiness(state.app)
         except HostError:
             return None
-        return ready.seq if ready and state.serving and ready.epoch == state.serving.epoch else None
+        return ready.seq if ready and state.serving and ready.epoch <= state.serving.epoch else None
 
     def _at_rest(self) -> bool:
         """Whether nothing moves; debts may be owed, for a stray can be what keeps one from being settled."""

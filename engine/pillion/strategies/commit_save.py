@@ -11,77 +11,28 @@ Failure: the source serves as before; the target keeps at most the original imag
 
 from __future__ import annotations
 
-from pillion.core.model import StepId
-from pillion.core.plan import (
-    CloseLink,
-    CommitImage,
-    CreateContainer,
-    CreateVolume,
-    FenceSource,
-    Group,
-    KillSource,
-    OpenLink,
-    Place,
-    Plan,
-    ProveTarget,
-    RemoveImage,
-    RemoveInstance,
-    Situation,
-    StartTarget,
-    Step,
-    Strategy,
-    SwitchTraffic,
-    TellApp,
-    TransferImage,
-    TransferVolume,
-    Work,
-)
-from pillion.errors import PlanError
+from pillion.core.plan import CommitImage, CreateContainer, Place, Plan, RemoveImage, Situation, Strategy, TransferImage
+from pillion.core.preflight import Part
+from pillion.strategies.draft import CLEAN, PRE, Draft
+
+_CARRIES = frozenset({Part.FILESYSTEM, Part.CONFIGURATION, Part.VOLUME})
 
 
 def _commit_save(situation: Situation) -> Plan:
-    app, source, target = situation.app, situation.source, situation.target
-    if source is None:
-        raise PlanError("M2 moves an app that runs somewhere; it cannot start one", place=app.id)
-    image = target.image
-    steps: list[Step] = []
-
-    def add(name: str, group: Group, place: Place, work: Work, *after: str) -> None:
-        steps.append(Step(StepId(name), group, place, work, frozenset(map(StepId, after))))
-
-    pre, move, clean = Group.PRE_RELOCATION, Group.RELOCATION, Group.CLEAN_UP
-    told: tuple[str, ...] = ()
-    if app.phase_hook:
-        add("tell-source", pre, Place.SOURCE, TellApp(source, in_migration=True))
-        told = ("tell-source",)
-    add("open-link", pre, Place.TRANSFER, OpenLink(source, target))
-    copied: tuple[str, ...] = ()
-    if app.volume:
-        add("create-volume", pre, Place.TARGET, CreateVolume(target))
-        add("copy-volume", pre, Place.TRANSFER, TransferVolume(source, target), "create-volume", "open-link", *told)
-        copied = ("copy-volume",)
-    add("commit", pre, Place.SOURCE, CommitImage(source, image), *told)
-    # A link carries one transfer at a time; waiting here keeps the wait out of the step's time.
-    transfer = TransferImage(image, app.image, source, target)
-    add("send-image", pre, Place.TRANSFER, transfer, "open-link", "commit", *copied)
-    add("create", pre, Place.TARGET, CreateContainer(target, image), "send-image")
-
-    add("fence", move, Place.SOURCE, FenceSource(source))
-    fenced = "fence"
-    if app.volume:
-        add("last-bytes", move, Place.TRANSFER, TransferVolume(source, target), "fence")
-        fenced = "last-bytes"
-    add("start", move, Place.TARGET, StartTarget(target), fenced)
-    add("prove", move, Place.TARGET, ProveTarget(target), "start")
-    add("switch", move, Place.TARGET, SwitchTraffic(target), "prove")
-    add("kill", move, Place.SOURCE, KillSource(source), "switch")
-
-    if app.phase_hook:
-        add("tell-target", clean, Place.TARGET, TellApp(target, in_migration=False))
-    add("close-link", clean, Place.TRANSFER, CloseLink(source, target))
-    add("remove-source", clean, Place.SOURCE, RemoveInstance(source))
-    add("remove-image", clean, Place.SOURCE, RemoveImage(source, image), "remove-source")
-    return Plan("M2", tuple(steps))
+    draft = Draft("M2", _CARRIES, situation, tells_app=True)
+    source, target, image = draft.source, draft.target, draft.target.image
+    told = draft.tell_source()
+    copied = draft.copy_volume(*told)
+    draft.add("commit", PRE, Place.SOURCE, CommitImage(source, image), *told)
+    transfer = TransferImage(image, draft.app.image, source, target)
+    draft.add("send-image", PRE, Place.TRANSFER, transfer, "commit", *copied)
+    draft.add("create", PRE, Place.TARGET, CreateContainer(target, image), "send-image")
+    draft.take_over(*draft.fence())
+    draft.clean_up()
+    draft.add("remove-image", CLEAN, Place.SOURCE, RemoveImage(source, image), "remove-source")
+    return draft.plan()
 
 
-COMMIT_SAVE = Strategy("M2", "commit, save, load: filesystem, configuration and DV; memory is lost", _commit_save)
+COMMIT_SAVE = Strategy(
+    "M2", "commit, save, load: filesystem, configuration and DV; memory is lost", _commit_save, _CARRIES
+)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from pillion.hosts.helper.checkpoints import Checkpoints
 from pillion.hosts.helper.links import Link
 from pillion.hosts.helper.wire import Cut, Refused
 from pillion.hosts.transfer import helper_archive
 
 
 def test_a_listener_lets_only_the_token_in_and_only_once(tmp_path: Path) -> None:
-    target, source, thief = Link("lab", tmp_path), Link("lab", tmp_path), Link("lab", tmp_path)
+    target, source, thief = (Link("lab", tmp_path, Checkpoints(tmp_path)) for _ in range(3))
     listening = target.listen("127.0.0.1")
     with pytest.raises(Refused, match="token"):
         thief.connect("127.0.0.1", listening["port"], "guess")

@@ -47,7 +47,7 @@ class Replica:
         """One round; bytes sent."""
         before = self.connection.sent_bytes
         memory, self.memory = self.memory, None
-        self.memory = volumes.send(self.connection, self.source, "dv", memory)
+        self.memory = volumes.send(self.connection, self.source, {"do": "tree", "volume": "dv"}, memory)
         return self.connection.sent_bytes - before
 
     def trees(self) -> tuple[dict[str, object], dict[str, object]]:

@@ -49,6 +49,13 @@ class DockerEngine:
                 raise refusal(response.status, answer)
             return json.loads(answer)
 
+    def post(self, path: str, body: object) -> None:
+        """A POST of JSON whose answer says nothing but whether it was done. Raises Refused, Cut."""
+        with self.request("POST", path, json.dumps(body).encode()) as response:
+            answer = response.read()
+            if response.status >= 400:
+                raise refusal(response.status, answer)
+
     def image(self, name: str) -> Any:
         return self.get(f"/images/{quote(name, safe='/:@')}/json")
 
@@ -60,7 +67,7 @@ class DockerEngine:
 
     @contextmanager
     def request(
-        self, method: str, path: str, body: Iterator[bytes] | None = None
+        self, method: str, path: str, body: Iterator[bytes] | bytes | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         """One request over a connection of its own, closed at the end. Raises Cut if the engine does not answer."""
         connection = _UnixConnection(self._path)
@@ -72,6 +79,8 @@ class DockerEngine:
             try:
                 if body is None:
                     connection.request(method, path)
+                elif isinstance(body, bytes):
+                    connection.request(method, path, body, {"Content-Type": "application/json"})
                 else:
                     headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/x-tar"}
                     with suppress(ConnectionError):  # the engine has answered already: its answer says why

@@ -33,9 +33,23 @@ _HELD_BACK_BYTES = 2 * tarfile.RECORDSIZE
 """More than a tar's end marker with its padding."""
 
 
-def send(connection: Connection, engine: DockerEngine, image: str, original: str, temp: Path) -> dict[str, float]:
-    """Bring `image` and `original` to the target; seconds by part (`save`, `merge`, `send`). Raises Refused, Cut."""
+class New:
+    """An image's name on the target, and labels that it gets on the way."""
+
+    def __init__(self, name: str, labels: Mapping[str, str]) -> None:
+        self.name = name
+        self.labels = labels
+
+
+def send(
+    connection: Connection, engine: DockerEngine, image: str, original: str, temp: Path, new: New | None = None
+) -> dict[str, float]:
+    """Bring `image` (a name, or an id and `new`) and `original` to the target; seconds by part (`save`, `merge`, …).
+
+    Raises Refused, Cut.
+    """
     image, original = with_tag(image), with_tag(original)
+    new = new or New(image, {})
     facts = {name: engine.image(name) for name in (image, original)}
     for name, found in facts.items():
         if found is None:
@@ -51,11 +65,11 @@ def send(connection: Connection, engine: DockerEngine, image: str, original: str
         started = time.monotonic()
         source = _read(engine, facts[image], names, known, len(base), folder)
         saved_at = time.monotonic()
-        archive = _Archive(source, image, len(base), known)
+        archive = _Archive(source, image, new, len(base), known)
         for name in names[1:]:
             archive.add_as_saved(name)
         merged_at = time.monotonic()
-        expected = {image: archive.image_id}
+        expected = {new.name: archive.image_id}
         if names[1:]:
             expected[original] = facts[original]["Id"]
         answer = connection.ask({"do": "image", "expected": expected}, archive.stream())
@@ -112,6 +126,7 @@ class _Source:
                 made._unpack(archive, skipped)
         for entry in json.loads(made.file("manifest.json").read_bytes()):
             made.entries.update(dict.fromkeys(entry["RepoTags"] or [], entry))
+            made.entries["sha256:" + _digest(made.file(entry["Config"]))] = entry  # one that was asked for by its id
         return made
 
     def _unpack(self, archive: tarfile.TarFile, skipped: set[str]) -> None:
@@ -134,7 +149,7 @@ class _Source:
 class _Archive:
     """What goes to the target: one image rewritten to at most one layer above its original, others as they are."""
 
-    def __init__(self, saved: _Source, image: str, base_layers: int, known: set[str]) -> None:
+    def __init__(self, saved: _Source, image: str, new: New, base_layers: int, known: set[str]) -> None:
         self._saved = saved
         self._known = known
         self._files: dict[str, Path] = {}
@@ -159,10 +174,12 @@ class _Archive:
         config["history"] = _history(config.get("history") or [], base_layers, len(layers) > base_layers)
         for stale in ("parent", "container", "container_config"):
             config.pop(stale, None)
+        if new.labels:
+            config["config"]["Labels"] = {**(config["config"].get("Labels") or {}), **new.labels}
         path = saved.folder / "config"
         path.write_text(json.dumps(config, sort_keys=True))
         self.image_id = "sha256:" + _digest(path)
-        self._add(image, path, layers)
+        self._add(new.name, path, layers)
 
     def add_as_saved(self, name: str) -> None:
         entry = self._saved.entries[name]
@@ -208,7 +225,7 @@ def has(engine: DockerEngine, header: Header) -> Header:
 def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
     """Load an archive as it arrives; `load`: seconds from its first byte. Raises Refused, Cut."""
     started = time.monotonic()
-    with engine.request("POST", "/images/load?quiet=1", _held_back(body.chunks())) as response:
+    with engine.request("POST", "/images/load?quiet=1", held_back(body.chunks())) as response:
         if response.status != 200:
             raise refusal(response.status, response.read())
         check_progress(response)
@@ -221,7 +238,8 @@ def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
     return {"load": time.monotonic() - started}
 
 
-def _held_back(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def held_back(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, the last of them only when all have come: after `Body.chunks` has found the digest right."""
     tail = b""
     for data in chunks:
         tail += data

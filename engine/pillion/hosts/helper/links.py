@@ -16,30 +16,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pillion.hosts.helper import images, volumes
+from pillion.hosts.helper import flatten, images, volumes
+from pillion.hosts.helper.checkpoints import Checkpoints
 from pillion.hosts.helper.engine import DockerEngine
 from pillion.hosts.helper.wire import Connection, Cut, Header, Refused, refused_by_system
 
 _TOKEN_TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 10.0
 _rounds: dict[Path, threading.Lock] = {}
-"""A lock for each volume that rounds are applied to, over whichever link."""
+"""A lock for each tree that rounds are applied to, over whichever link."""
 
 
 class Link:
     """One end of a link. `lab` is the label without which a volume is not touched; `temp` a folder for large files."""
 
-    def __init__(self, lab: str, temp: Path) -> None:
+    def __init__(self, lab: str, temp: Path, checkpoints: Checkpoints) -> None:
         self._lab = lab
         self._temp = temp
+        self._checkpoints = checkpoints
         self._engine = DockerEngine()
         self._listener: socket.socket | None = None
         self._connection: Connection | None = None
         self._lock = threading.Lock()
         self._one_transfer = threading.Lock()
         self._was_cut = False
-        self._roots: dict[str, Path] = {}
-        self._memories: dict[tuple[str, str], volumes.Memory] = {}
+        self._roots: dict[tuple[str, str], Path] = {}
+        self._memories: dict[tuple[str, str, str], volumes.Memory] = {}
 
     def listen(self, address: str) -> Header:
         """Wait for one peer on a port of its own; the port, and the token that the peer has to show first."""
@@ -70,17 +72,48 @@ class Link:
     def send_image(self, image: str, original: str) -> Header:
         return self._timed(lambda connection: images.send(connection, self._engine, image, original, self._temp))
 
-    def send_volume(self, volume: str, target_volume: str) -> Header:
-        return self._timed(lambda connection: self._send_volume(connection, volume, target_volume))
+    def send_own_image(self, container: str, original: str, image: str, labels: dict[str, str]) -> Header:
+        new = images.New(image, {**labels, "pillion.lab": self._lab})
 
-    def _send_volume(self, connection: Connection, volume: str, target_volume: str) -> dict[str, float]:
+        def transfer(connection: Connection) -> dict[str, float]:
+            found = self._checkpoints.ours(self._engine, container)
+            return images.send(connection, self._engine, found["Image"], original, self._temp, new)
+
+        return self._timed(transfer)
+
+    def send_filesystem(self, container: str, image: str, labels: dict[str, str]) -> Header:
+        labels = {**labels, "pillion.lab": self._lab}
+
+        def transfer(connection: Connection) -> dict[str, float]:
+            self._checkpoints.ours(self._engine, container)
+            return flatten.send(connection, self._engine, container, image, labels)
+
+        return self._timed(transfer)
+
+    def send_volume(self, volume: str, target_volume: str) -> Header:
+        return self._timed(lambda connection: self._send_tree(connection, "volume", volume, target_volume))
+
+    def send_files(self, container: str, target_container: str) -> Header:
+        return self._timed(lambda connection: self._send_tree(connection, "container", container, target_container))
+
+    def send_checkpoint(self, container: str, target_container: str, round: str) -> Header:
+        def transfer(connection: Connection) -> dict[str, float]:
+            try:
+                self._checkpoints.send(connection, container, target_container, round)
+            except OSError as error:
+                raise refused_by_system(f"the checkpoint of {container} cannot be read", error) from error
+            return {}
+
+        return self._timed(transfer)
+
+    def _send_tree(self, connection: Connection, kind: str, name: str, target: str) -> dict[str, float]:
         # Forgotten until this round is known to have arrived: after a failure everything is sent again.
-        memory = self._memories.pop((volume, target_volume), None)
+        memory = self._memories.pop((kind, name, target), None)
         try:
-            sent = volumes.send(connection, self._root(volume), target_volume, memory)
+            sent = volumes.send(connection, self._root(kind, name), {"do": "tree", kind: target}, memory)
         except OSError as error:
-            raise refused_by_system(f"volume {volume} cannot be read", error) from error
-        self._memories[volume, target_volume] = sent
+            raise refused_by_system(f"{kind} {name} cannot be read", error) from error
+        self._memories[kind, name, target] = sent
         return {}
 
     def _timed(self, transfer: Callable[[Connection], dict[str, float]]) -> Header:
@@ -138,8 +171,13 @@ class Link:
                     answer = images.has(self._engine, header)
                 elif header["do"] == "image":
                     answer = images.receive(header, body, self._engine)
+                elif header["do"] == "filesystem":
+                    answer = flatten.receive(header, body, self._engine)
+                elif header["do"] == "checkpoint":
+                    answer = self._checkpoints.receive(header, body, self._engine)
                 else:
-                    root = self._root(header["volume"])
+                    kind = "volume" if "volume" in header else "container"
+                    root = self._root(kind, header[kind])
                     # A round that came over a link since closed may be at its end still: one after the other.
                     with _rounds.setdefault(root, threading.Lock()):
                         answer = volumes.receive(header, body, root)
@@ -155,16 +193,26 @@ class Link:
             connection.send(answer)
             body.drain()
 
-    def _root(self, volume: str) -> Path:
-        """Where the volume's files are. Raises Refused if it is not there, or not this lab's."""
-        if volume not in self._roots:
-            found = self._engine.volume(volume)
-            if found is None:
-                raise Refused(f"there is no volume {volume}")
-            if (found.get("Labels") or {}).get("pillion.lab") != self._lab:
-                raise Refused(f"volume {volume} is not this lab's", "rename or remove it")
-            self._roots[volume] = Path(found["Mountpoint"])
-        return self._roots[volume]
+    def _root(self, kind: str, name: str) -> Path:
+        """Where a volume's files are, or a container's own layer. Raises Refused if it is not there, or another's."""
+        if (kind, name) not in self._roots:
+            self._roots[kind, name] = self._volume(name) if kind == "volume" else self._own_layer(name)
+        return self._roots[kind, name]
+
+    def _volume(self, name: str) -> Path:
+        found = self._engine.volume(name)
+        if found is None:
+            raise Refused(f"there is no volume {name}")
+        if (found.get("Labels") or {}).get("pillion.lab") != self._lab:
+            raise Refused(f"volume {name} is not this lab's", "rename or remove it")
+        return Path(found["Mountpoint"])
+
+    def _own_layer(self, container: str) -> Path:
+        driver = self._checkpoints.ours(self._engine, container)["GraphDriver"]
+        upper = (driver.get("Data") or {}).get("UpperDir")
+        if driver["Name"] != "overlay2" or not upper:
+            raise Refused(f"files of containers cannot be moved with storage driver {driver['Name']}", "use overlay2")
+        return Path(upper)
 
     def _take(self, sock: socket.socket) -> Connection:
         connection = Connection(sock)
@@ -200,6 +248,10 @@ def run(link: Link, command: str, arguments: dict[str, Any]) -> Header:
         "listen": link.listen,
         "connect": link.connect,
         "send_image": link.send_image,
+        "send_own_image": link.send_own_image,
+        "send_filesystem": link.send_filesystem,
         "send_volume": link.send_volume,
+        "send_files": link.send_files,
+        "send_checkpoint": link.send_checkpoint,
     }
     return commands[command](**arguments)

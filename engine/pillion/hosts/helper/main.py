@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pillion.hosts.helper import links
+from pillion.hosts.helper.checkpoints import Checkpoints
 from pillion.hosts.helper.engine import DockerEngine
 from pillion.hosts.helper.wire import Cut, Refused, refused_by_system
 
@@ -78,6 +79,7 @@ class Helper:
                 shutil.rmtree(leftover, ignore_errors=True)
         self._temp = folder / f"tmp-{os.getpid()}"
         self._temp.mkdir(mode=0o700)
+        self._checkpoints = Checkpoints(folder)
         self._links: dict[str, links.Link] = {}
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
@@ -138,10 +140,17 @@ class Helper:
                 closing.cut()
             return {}
         self._refuse_if_stale()
+        if command == "take_checkpoint":
+            return self._checkpoints.take(DockerEngine(), arguments["container"], arguments["round"])
+        if command == "checkpoints":
+            return {"containers": self._checkpoints.containers()}
+        if command == "remove_checkpoints":
+            self._checkpoints.remove(DockerEngine(), arguments["container"])
+            return {}
         name = arguments.pop("link")
         with self._lock:
             if command in ("listen", "connect"):
-                self._links[name] = links.Link(self._lab, self._temp)
+                self._links[name] = links.Link(self._lab, self._temp, self._checkpoints)
             link = self._links.get(name)
         if link is None:
             raise Cut("the link is closed")

@@ -1,4 +1,6 @@
-"""Volumes kept equal between two hosts, round by round, so that only the last bytes travel in the downtime.
+"""File trees (volumes, containers' own layers) kept equal between two hosts, round by round.
+
+Only the last bytes travel in the downtime.
 
 The source remembers what each file looked like when it was last read, and sends what looks different. Times have a
 grain, so a file written just before it was read may have been written again without looking different: such a file is
@@ -32,6 +34,10 @@ RACY_NS = 2_000_000_000
 """A file whose times lie this close before it was read is sent again; the coarsest grain in use is FAT's 2 s."""
 _STAGING = ".pillion-"
 _LENGTH = struct.Struct("!I")
+_OF_THE_HOST = {
+    "security.selinux",
+    *(f"trusted.overlay.{name}" for name in ("impure", "nlink", "origin", "protattr", "upper", "uuid")),
+}
 _VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 Listing = dict[str, os.stat_result]
@@ -55,18 +61,19 @@ class Memory:
         return sorted(self._paths - set(listing))
 
 
-def send(connection: Connection, root: Path, target_volume: str, memory: Memory | None) -> Memory:
-    """Make the target's volume equal to the tree at `root`; what to remember for the next round.
+def send(connection: Connection, root: Path, target: Header, memory: Memory | None) -> Memory:
+    """Make the target's tree, which its helper finds by `target`, equal to the one at `root`; what to remember for the
+    next round.
 
     Raises Refused, Cut.
     """
     for known in [memory, None] if memory else [None]:
         round_ = _Round(root, known)
-        answer = connection.ask({"do": "volume", "volume": target_volume, "whole": known is None}, round_.records())
+        answer = connection.ask({**target, "whole": known is None}, round_.records())
         if answer["listing"] == digest_of(root, round_.listing):
             return Memory(round_.listing, round_.since_ns, round_.unsure)
     raise Refused(
-        f"volume {target_volume} changes on the target while it is sent", "stop what writes there", place="target"
+        f"{' '.join(target.values())} changes on the target while it is sent", "stop what writes there", place="target"
     )
 
 
@@ -282,14 +289,15 @@ def _packed(record: Mapping[str, Any]) -> bytes:
 
 
 def _attributes(file: int | Path) -> list[str]:
-    """Names of the extended attributes that move: SELinux labels belong to the host."""
+    """Names of the extended attributes that move: SELinux labels belong to the host, and so does what overlayfs notes
+    of the layers below, except that a directory hides theirs or was renamed. Source: Linux, overlayfs.rst."""
     try:
         names = os.listxattr(file) if isinstance(file, int) else os.listxattr(file, follow_symlinks=False)
     except OSError as error:
         if error.errno == errno.ENOTSUP:
             return []
         raise
-    return [name for name in names if name != "security.selinux"]
+    return [name for name in names if name not in _OF_THE_HOST]
 
 
 def _open_beneath(root_fd: int, path: str) -> int:
