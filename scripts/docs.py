@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -30,6 +30,7 @@ MEANINGS = {
     "lab": "the lab's name: labels every object of the lab and names its state folder",
     "network": "network of the lab's own containers",
     "hosts": "the MEC hosts by name",
+    "condition": "network condition between the MEC hosts: `N1`, `N2`, or settings; without one it is not shaped",
     "gateway": "base URL of the engine's API gateway, where it is not the lab's own",
     "sandbox": "the MEC sandbox behind the gateways",
     "placement": "which MEC host serves which POA or zone",
@@ -41,6 +42,8 @@ MEANINGS = {
     "hosts.NAME.ssh_port": "port of its SSH server",
     "hosts.NAME.key_file": "private key that opens it; without one `pillion up` makes the host as a container",
     "hosts.NAME.known_hosts": "file with the host's pinned SSH key; belongs to `key_file`",
+    "condition.rate_mbit": "rate from each MEC host to each other one, Ethernet headers counted; `N1`: 1000, `N2`: 100",
+    "condition.delay_ms": "delay added to each packet from each MEC host to another; needs netem in their kernel",
     "sandbox.url": "base URL of a sandbox that runs elsewhere; without it the embedded one is started",
     "sandbox.scenario": "what the embedded sandbox plays",
     "sandbox.speed": "how fast the embedded sandbox plays it",
@@ -54,6 +57,10 @@ MEANINGS = {
     "apps.NAME.start": "MEC host of its first start",
     "apps.NAME.strategy": "how it moves",
     "apps.NAME.volume": "where its DV is mounted; without one it has no DV",
+    "apps.NAME.state": "where its state lives; without it `volume` if it has a DV, else `none`",
+    "apps.NAME.command": "words that it is started with instead of its image's own, in exec form",
+    "apps.NAME.environment": "environment variables that it is given besides the engine's own",
+    "apps.NAME.protocol": "what it speaks, and so how it is asked whether it serves",
     "apps.NAME.phase_hook": "path that is told of a migration; without one the app is not told",
     "apps.NAME.ready": "path that answers with the state's sequence number once the app serves",
     "tracking.poll_s": "between two questions to the Location API about one UE",
@@ -68,7 +75,13 @@ MEANINGS = {
     "timeouts.retry_s": "from a failed migration to the next try",
     "timeouts.host_lost_s": "until a serving host that neither the engine nor the user plane reaches is lost",
 }
-_UNITS = {"_s": "seconds", "_m": "metres", "speed": "simulated seconds per second"}
+_UNITS = {
+    "_s": "seconds",
+    "_m": "metres",
+    "_mbit": "Mbit/s",
+    "_ms": "milliseconds",
+    "speed": "simulated seconds per second",
+}
 _WORDS = {
     "ipv4": "IPv4 address",
     "ipv4network": "IPv4 network, private, of at least 64 addresses",
@@ -90,7 +103,7 @@ def settings_tables() -> str:
         for key, value in properties.items():
             name = f"{section}.{key}" if section else key
             default = "required" if key in required else _shown(_default(section, key, value))
-            rows.append((f"`{key}`", _kind(key, value), default, meanings.pop(name)))
+            rows.append((f"`{key}`", _kind(key, _resolved(value, schema)), default, meanings.pop(name)))
         title = f"`{section}`" if section else "The whole file"
         tables.append(f"### {title}\n\n{about}\n\n" + _table(("key", "value", "default", "meaning"), rows))
     if meanings:
@@ -102,11 +115,17 @@ def _sections(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
     yield "", schema["description"], schema["properties"], schema["required"]
     for key, value in schema["properties"].items():
         named = next(iter(value.get("patternProperties", {}).values()), None)
-        reference = (named or value).get("$ref")
-        if reference:
-            inner = schema["$defs"][reference.rpartition("/")[2]]
+        inner = _resolved(named or value, schema)
+        if "properties" in inner:
             path = f"{key}.NAME" if named else key
             yield path, inner["description"], inner["properties"], inner.get("required", [])
+
+
+def _resolved(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """What a setting may be besides null, its reference followed."""
+    value = next((each for each in value.get("anyOf", []) if each.get("type") != "null"), value)
+    inner: dict[str, Any] = schema["$defs"][value["$ref"].rpartition("/")[2]] if "$ref" in value else value
+    return inner
 
 
 def _default(section: str, key: str, value: dict[str, Any]) -> Any:
@@ -115,6 +134,7 @@ def _default(section: str, key: str, value: dict[str, Any]) -> Any:
     model: Any = LabSettings
     for part in section.split(".")[:1] if section else []:
         model = model.model_fields[part].annotation
+        model = get_args(model)[-1] if section.endswith(".NAME") else model  # dict[Name, …]
     return model.model_fields[key].get_default(call_default_factory=True)
 
 
@@ -132,9 +152,15 @@ def _mapping(value: dict[str, float]) -> str:
 
 
 def _kind(key: str, value: dict[str, Any]) -> str:
-    value = next((each for each in value.get("anyOf", []) if each["type"] != "null"), value)
-    if "$ref" in value or "patternProperties" in value:
-        return "settings by name" if "patternProperties" in value else "settings"
+    named = next(iter(value.get("patternProperties", {}).values()), None)
+    if named and "type" in named:
+        return f"by name: {_kind(key, named)}"
+    if named or "properties" in value:
+        return "settings by name" if named else "settings"
+    if "enum" in value:
+        return ", ".join(f"`{each}`" for each in value["enum"])
+    if value.get("type") == "array":
+        return f"list: {_kind(key, value['items'])}"
     if "additionalProperties" in value:
         return f"by name: {_kind(key, value['additionalProperties'])}"
     unit = next((f", {unit}" for end, unit in _UNITS.items() if key.endswith(end)), "")

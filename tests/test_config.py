@@ -223,6 +223,33 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
         config.load(tmp_path)
 
 
+def test_a_network_condition_is_named_or_spelt_out_and_by_default_there_is_none(tmp_path: Path):
+    assert loaded(tmp_path, GOOD).condition is None
+    for text, rate_mbit, delay_ms, name in [
+        ("N1", 1000, 0, "N1"),
+        ("N2", 100, 0, "N2"),
+        ("{rate_mbit: 100}", 100, 0, "N2"),
+        ("{rate_mbit: 50.5, delay_ms: 10}", 50.5, 10, "50.5 Mbit/s, 10 ms"),
+    ]:
+        condition = loaded(tmp_path, f"condition: {text}\n{GOOD}").condition
+        assert condition is not None
+        assert (condition.rate_mbit, condition.delay_ms, condition.name) == (rate_mbit, delay_ms, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("N3", r"t\.pillion\.yml:1: condition: neither N1 nor N2, nor rate_mbit and delay_ms \(found 'N3'\)"),
+        ("{rate: 5}", r"t\.pillion\.yml:1: condition\.rate: unknown key \(did you mean rate_mbit\?\)"),
+        ("{delay_ms: 5}", r"condition\.rate_mbit: Field required"),
+        ("{rate_mbit: 0}", r"condition\.rate_mbit: .* greater than or equal to 1"),
+        ("100", r"condition: .* valid dictionary"),
+    ],
+)
+def test_a_wrong_network_condition_is_refused(tmp_path: Path, text: str, says: str):
+    assert re.search(says, str(refusal(tmp_path, f"condition: {text}\n{GOOD}")))
+
+
 def test_a_missing_file_is_refused_with_the_option_to_name_another(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"there is no such lab file \(name one with -t FILE\)"):
         config.find(tmp_path / "none.pillion.yml")

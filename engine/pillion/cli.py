@@ -40,6 +40,8 @@ _LAB = click.option(
     help="Lab file; found by itself where there is just one *.pillion.yml.",
 )
 
+_FORCE = click.option("--force", is_flag=True, help="Also where the strategy loses something that the app needs.")
+
 
 def main() -> None:
     """Entry point of `pillion`: errors of the tree become one line and their branch's exit code."""
@@ -176,11 +178,12 @@ def events(lab_file: Path | None, form: str, initial_state: bool, follow: bool) 
 @click.argument("app")
 @click.option("--to", required=True, help="MEC host to move to.")
 @click.option("--strategy", default=None, help="How; the lab file's by default.")
-def plan(lab_file: Path | None, form: str, app: str, to: str, strategy: str | None) -> None:
+@_FORCE
+def plan(lab_file: Path | None, form: str, app: str, to: str, strategy: str | None, force: bool) -> None:
     """Show the plan of a migration without carrying it out."""
     from pillion import commands
 
-    commands.show_plan(*_load(lab_file), app, to, strategy, form)
+    commands.show_plan(*_load(lab_file), app, to, strategy, force, form)
 
 
 @cli.command()
@@ -189,11 +192,12 @@ def plan(lab_file: Path | None, form: str, app: str, to: str, strategy: str | No
 @click.argument("app")
 @click.option("--to", required=True, help="MEC host to move to.")
 @click.option("--strategy", default=None, help="How; the lab file's by default.")
-def migrate(lab_file: Path | None, form: str, app: str, to: str, strategy: str | None) -> None:
+@_FORCE
+def migrate(lab_file: Path | None, form: str, app: str, to: str, strategy: str | None, force: bool) -> None:
     """Move an app by hand: through the running engine, or, where none runs, by itself."""
     from pillion import commands
 
-    _run(commands.migrate(*_load(lab_file), app, to, strategy, form))
+    _run(commands.migrate(*_load(lab_file), app, to, strategy, force, form))
 
 
 @cli.command()
@@ -278,6 +282,38 @@ def demo(lab_file: Path | None, ue: str, lap: float, keep: bool, form: str) -> N
     from pillion.experiments import drive
 
     _run(_until_told(lambda stop: drive.demo(config.find(lab_file), ue, lap, keep, form, stop)))
+
+
+@cli.group()
+def experiment() -> None:
+    """The study's experiments, on a lab made for them."""
+
+
+@experiment.command("run")
+@click.argument("name", type=click.Choice(["viability"]))
+@click.option(
+    "-t",
+    "--lab",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Lab file with the experiment's apps; its own by default.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("docs/results"),
+    help="Folder for the results page.",
+)
+def run_experiment(name: str, lab: Path | None, results: Path) -> None:
+    """Perform an experiment, print its table beside the study's, and write down every value."""
+    from functools import partial
+
+    from pillion import app
+    from pillion.experiments import viability
+
+    engine = partial(app.engine, follow=False)
+    runs = {"viability": viability.viability}
+    _run(_until_told(lambda stop: runs[name](lab, results, engine, stop)))
 
 
 @cli.command()

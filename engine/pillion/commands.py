@@ -65,7 +65,9 @@ async def _records(state: LabState, after: int, follow: bool, stop: asyncio.Even
         await asyncio.sleep(_LOOK_AGAIN_S)
 
 
-def show_plan(lab: LabSettings, state: LabState, name: str, target: str, strategy: str | None, form: str) -> None:
+def show_plan(
+    lab: LabSettings, state: LabState, name: str, target: str, strategy: str | None, force: bool, form: str
+) -> None:
     """Print the plan that a migration to `target` would follow from where the app is."""
     found = [each for each in lab.app_list() if each.id == name]
     if not found or target not in lab.hosts:
@@ -79,7 +81,8 @@ def show_plan(lab: LabSettings, state: LabState, name: str, target: str, strateg
     source = serving or Instance(AppId(name), HostId(lab.apps[name].start), Epoch(0))
     if source.host == target:
         raise MigrationError(f"{name} is served by {target} already", remedy="name another host")
-    plan = strategies[chosen].plan(Situation(found[0], source, Instance(AppId(name), HostId(target), fleet.next_epoch)))
+    to = Instance(AppId(name), HostId(target), fleet.next_epoch)
+    plan = strategies[chosen].plan(Situation(found[0], source, to, force))
     if form == "json":
         click.echo(orjson.dumps(encode(plan)))
         return
@@ -91,10 +94,12 @@ def show_plan(lab: LabSettings, state: LabState, name: str, target: str, strateg
     print_table(title, ("group", "step", "place", "after", "work"), rows)
 
 
-async def migrate(lab: LabSettings, state: LabState, name: str, target: str, strategy: str | None, form: str) -> None:
+async def migrate(
+    lab: LabSettings, state: LabState, name: str, target: str, strategy: str | None, force: bool, form: str
+) -> None:
     """Move an app, through the running engine or with one of our own, and print the report of the migration."""
     after = await asyncio.to_thread(store.last_seq, state.journal)
-    order = {"app": name, "to": target, "strategy": strategy}
+    order = {"app": name, "to": target, "strategy": strategy, "force": force}
     if await ask(state.control_socket, "POST", "/migrate", order) is not None:
         report = await _ended(state, after, name)
     else:

@@ -11,9 +11,18 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
@@ -133,6 +142,38 @@ class TimeoutSettings(_Settings):
     host_lost_s: Seconds = 10.0
 
 
+class ConditionSettings(_Settings):
+    """What the network between the MEC hosts is made to be, in each direction: `N1`, `N2`, or these settings."""
+
+    rate_mbit: Annotated[float, Field(ge=1, le=100_000)]
+    delay_ms: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+
+    @property
+    def name(self) -> str:
+        """`N1`, `N2`, or its settings in words."""
+        named = next((name for name, each in CONDITIONS.items() if each == self), None)
+        delay = f", {self.delay_ms:g} ms" if self.delay_ms else ""
+        return named or f"{self.rate_mbit:g} Mbit/s{delay}"
+
+
+CONDITIONS = {"N1": ConditionSettings(rate_mbit=1000), "N2": ConditionSettings(rate_mbit=100)}
+"""The study's network conditions: normal and congested."""
+
+
+def _condition(given: object) -> object:
+    if isinstance(given, str):
+        if given not in CONDITIONS:
+            raise ValueError(f"neither {' nor '.join(CONDITIONS)}, nor rate_mbit and delay_ms")
+        return CONDITIONS[given]
+    return given
+
+
+_Condition = Annotated[
+    ConditionSettings | None,
+    BeforeValidator(_condition, json_schema_input_type=ConditionSettings | Literal["N1", "N2"] | None),
+]
+
+
 def _private(network: IPv4Network) -> IPv4Network:
     if not network.is_private or network.prefixlen > 26:
         raise ValueError("must be a private network of at least 64 addresses, as 10.77.0.0/24")
@@ -145,6 +186,7 @@ class LabSettings(_Settings):
     lab: Name
     network: Annotated[IPv4Network, AfterValidator(_private)] = IPv4Network("10.77.0.0/24")
     hosts: Annotated[dict[Name, HostSettings], Field(min_length=1)]
+    condition: _Condition = None
     gateway: HttpUrl | None = None
     sandbox: SandboxSettings = SandboxSettings()
     placement: PlacementSettings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _WIDE = 150
@@ -19,6 +19,12 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[obje
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
     console.print(table)
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for a results page."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def words(facts: Mapping[str, Any]) -> str:

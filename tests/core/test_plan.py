@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillion.core import plan as plans
-from pillion.core.model import App, Epoch, Instance, StepId
+from pillion.core.model import App, Epoch, Instance, StateKind, StepId
 from pillion.core.plan import (
     FenceSource,
     Group,
@@ -19,14 +19,18 @@ from pillion.core.plan import (
     Situation,
     StartTarget,
     Step,
+    Strategy,
     SwitchTraffic,
     TransferVolume,
     ancestors,
     check,
 )
+from pillion.core.preflight import losses
 from pillion.errors import PlanError
+from pillion.strategies.checkpoint import CHECKPOINT
 from pillion.strategies.commit_save import COMMIT_SAVE
 from pillion.strategies.deploy import DEPLOY
+from pillion.strategies.export_import import EXPORT_IMPORT
 
 from .examples import A2, MEC1, MEC2
 
@@ -40,6 +44,10 @@ APPS = [
 
 def m2(app: App = A2) -> Plan:
     return COMMIT_SAVE.build(Situation(app, SOURCE, TARGET))
+
+
+def m3(app: App = A2) -> Plan:
+    return CHECKPOINT.build(Situation(app, SOURCE, TARGET))
 
 
 def ids(steps: tuple[Step, ...]) -> list[str]:
@@ -71,9 +79,52 @@ def with_extra(plan: Plan, group: Group, work: plans.Work, *after: str) -> Plan:
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_the_plans_of_m2_and_of_a_first_start_break_no_rule(app: App):
+def test_the_plans_of_the_strategies_and_of_a_first_start_break_no_rule(app: App):
+    check(EXPORT_IMPORT.plan(Situation(replace(app, command=("serve",)), SOURCE, TARGET)))
     check(COMMIT_SAVE.plan(Situation(app, SOURCE, TARGET)))
+    check(CHECKPOINT.plan(Situation(app, SOURCE, TARGET)))
     check(DEPLOY.plan(Situation(app, None, TARGET)))
+
+
+MEMORY = replace(A2, volume=None, phase_hook=None, state=StateKind.MEMORY)
+BY_HAND = replace(A2, command=("serve",))
+LOSES = {
+    "M1 the configuration": (EXPORT_IMPORT, A2, "command and environment"),
+    "M1 memory": (EXPORT_IMPORT, replace(MEMORY, command=("serve",)), "in memory alone"),
+    "M2 memory": (COMMIT_SAVE, MEMORY, "in memory alone"),
+}
+
+
+@pytest.mark.parametrize(("strategy", "app", "said"), LOSES.values(), ids=LOSES)
+def test_a_strategy_that_would_lose_what_the_app_needs_is_refused_unless_forced(
+    strategy: Strategy, app: App, said: str
+):
+    with pytest.raises(PlanError, match=f"{strategy.name} would lose .*{said}") as refused:
+        strategy.plan(Situation(app, SOURCE, TARGET))
+    assert "--force" in refused.value.remedy
+    forced = strategy.plan(Situation(app, SOURCE, TARGET, forced=True))
+    assert forced.proof.work == ProveTarget(TARGET, lossy=True)
+
+
+def test_nothing_is_lost_of_what_a_strategy_carries_or_the_lab_file_gives():
+    for strategy, app in ((EXPORT_IMPORT, BY_HAND), (COMMIT_SAVE, A2), (CHECKPOINT, MEMORY), (CHECKPOINT, A2)):
+        assert losses(app, strategy.carries) == []
+        assert strategy.plan(Situation(app, SOURCE, TARGET)).proof.work.lossy is False
+    assert len(losses(replace(A2, state=StateKind.MEMORY), frozenset())) == 3
+
+
+def test_m3_takes_both_checkpoints_of_a_source_that_stays_and_tells_the_app_nothing():
+    plan = m3()
+    works = [type(step.work) for step in plan.steps]
+    assert plans.TellApp not in works
+    assert [step.id for step in plan.of(Group.PRE_RELOCATION)][-2:] == ["first-checkpoint", "send-checkpoint"]
+    assert ids(plan.of(Group.RELOCATION)) == [
+        *("fence", "last-bytes", "last-checkpoint", "last-files", "last-pages"),
+        *("start", "prove", "switch", "kill"),
+    ]
+    # The dump and the last bytes do not wait for each other.
+    assert plan.step(StepId("last-checkpoint")).after == {"fence"}
+    assert plan.step(StepId("last-bytes")).after == {"fence"}
 
 
 @pytest.mark.parametrize("app", APPS)
@@ -153,6 +204,11 @@ BROKEN = {
     "extra: .* before the point of no return": with_extra(m2(), Group.CLEAN_UP, FenceSource(SOURCE)),
     "extra: .* starts and is proven before": with_extra(m2(), Group.CLEAN_UP, StartTarget(TARGET)),
     "extra: .* state moves": with_extra(m2(), Group.CLEAN_UP, TransferVolume(SOURCE, TARGET)),
+    "last-checkpoint: .* behind the fence": with_step(m3(), "last-checkpoint", after=frozenset()),
+    "last-pages: .* behind the fence": with_step(m3(), "last-pages", after=frozenset()),
+    "start: .* from a checkpoint": with_step(without(m3(), "last-checkpoint"), "start", id=StepId("start")),
+    "start: .* last bytes": with_step(m3(), "start", after=frozenset({StepId("last-checkpoint")})),
+    "extra: .* only in the clean-up": with_extra(m3(), Group.RELOCATION, plans.RemoveCheckpoints(TARGET), "fence"),
 }
 
 
@@ -174,6 +230,8 @@ def test_nothing_that_ends_the_source_s_service_is_planned_before_relocation(kin
     [
         plans.CommitImage(SOURCE, "image"),
         plans.TransferImage("image", "original", SOURCE, TARGET),
+        plans.TransferOwnImage("original", SOURCE, TARGET),
+        plans.TransferFilesystem(SOURCE, TARGET),
         plans.CreateContainer(TARGET, "image"),
         plans.CreateVolume(TARGET),
         plans.OpenLink(SOURCE, TARGET),
@@ -199,7 +257,7 @@ def relocation_pairs(plan: Plan) -> list[tuple[Step, Step]]:
     return list(itertools.pairwise(steps))
 
 
-@given(st.sampled_from([m2(), m2(replace(A2, volume=None))]), st.data())
+@given(st.sampled_from([m2(), m2(replace(A2, volume=None)), m3(), m3(replace(A2, volume=None))]), st.data())
 def test_no_dependency_of_the_downtime_can_be_left_out(plan: Plan, data: st.DataObject):
     _, step = data.draw(st.sampled_from(relocation_pairs(plan)))
     with pytest.raises(PlanError):

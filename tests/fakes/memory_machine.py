@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from pillion.core.host_facts import HostFacts
 from pillion.core.model import Epoch, HostId, Readiness
 from pillion.hosts.base import ContainerSpec, ContainerState
+from tests.core.examples import FIT
 
 LAB_LABEL = "pillion.lab"
 Files = dict[str, tuple[bytes, int]]
@@ -75,6 +77,7 @@ class Machine:
     volumes: dict[str, MemoryVolume] = field(default_factory=dict)
     checkpoints: dict[str, dict[str, MemoryProcess]] = field(default_factory=dict)
     """By container and round."""
+    facts: HostFacts = FIT
     epoch: int = 0
     is_reachable: bool = True
     faults: dict[str, list[Fault]] = field(default_factory=dict)

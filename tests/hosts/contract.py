@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pytest
 
+from pillion.core.host_facts import unfit_for_checkpoint, unfit_for_images
 from pillion.core.model import App, AppId, Epoch, Readiness, UeId
 from pillion.core.plan import Round
 from pillion.errors import HostError, HostRefused, StaleEpoch
@@ -101,6 +102,15 @@ async def state(host: MecHost, name: str = NAME) -> ContainerState | None:
 
 
 class HostContract:
+    async def test_facts_tell_whether_two_hosts_can_move_an_app_between_them(self, bench: Bench) -> None:
+        source, target = await bench.source.facts(), await bench.target.facts()
+        assert unfit_for_checkpoint(source, target, 0, 10**8) == []
+        assert unfit_for_images(source, target, 10**8) == []
+        (disk, _) = unfit_for_images(source, target, source.free_bytes + target.free_bytes)
+        assert disk.startswith("source: ")
+        (memory, _) = unfit_for_checkpoint(source, target, 0, source.shm_free_bytes + target.shm_free_bytes)
+        assert "/dev/shm" in memory
+
     async def test_every_call_may_be_repeated(self, bench: Bench) -> None:
         host = bench.source
         for _ in range(2):
@@ -498,6 +508,21 @@ class HostContract:
             await link.close()
         with pytest.raises(HostError):
             await link.send_volume(VOLUME, COPY)
+
+    async def test_a_link_is_measured_and_then_sends_as_before(self, bench: Bench) -> None:
+        await bench.source.ensure_volume(VOLUME, {})
+        await bench.target.ensure_volume(COPY, {})
+        link = await bench.source.open_link(bench.target)
+        measured = await link.measure(0.2)
+        assert measured.sent_bytes > 10**6
+        assert 0.2 <= measured.seconds < 2
+        assert 0 < measured.detail["round trip"] < 0.2
+        await bench.write(bench.source, VOLUME, "state", "7")
+        await link.send_volume(VOLUME, COPY)
+        assert await bench.tree(bench.target, COPY) == await bench.tree(bench.source, VOLUME)
+        await link.close()
+        with pytest.raises(HostError):
+            await link.measure(0.2)
 
     async def test_strays_are_what_the_app_has_of_older_epochs_but_the_one_to_keep(self, bench: Bench) -> None:
         host = bench.source

@@ -76,7 +76,7 @@ def start(names: dict[str, str], folder: Path, *options: str) -> list[Machine]:
         confinement = ["seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"]
         docker(
             *("run", "--detach", "--name", machine.container, "--hostname", name, "--label", "pillion.test=hosts"),
-            *("--network", NETWORK, "--ip", machine.address, "--cgroupns", "host"),
+            *("--network", NETWORK, "--ip", machine.address, "--cgroupns", "host", "--shm-size", "2g"),
             *("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--device-cgroup-rule", "a *:* rwm"),
             *(word for option in confinement for word in ("--security-opt", option)),
             *("--volume", f"{own}:/etc/pillion:ro", *options, IMAGE),

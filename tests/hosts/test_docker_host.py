@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from pillion.core.host_facts import dotted
 from pillion.core.model import Epoch, HostId
 from pillion.errors import HostError, HostRefused, HostUnreachable, StaleEpoch
 from pillion.hosts.base import ContainerSpec, ContainerState, TransferLink
@@ -78,6 +79,14 @@ async def test_facts_tell_the_engine_and_the_free_space(bench: DockerBench) -> N
     assert not facts.containerd_store
     assert facts.python_version.startswith("3.")
     assert facts.free_bytes > 10**8
+    run = bench.machine(bench.source).run
+    engine = json.loads(run("docker", "version", "--format", "{{json .Server}}"))
+    assert facts.api_version == tuple(map(int, engine["ApiVersion"].split(".")))
+    assert (facts.experimental, facts.kernel) == (engine["Experimental"], run("uname", "-r").strip())
+    assert f"Version: {dotted(facts.criu_version or ())}" in run("criu", "--version").splitlines()
+    assert facts.criu_problem == ""
+    assert not facts.can_raise_limits, "the machines are started without CAP_SYS_RESOURCE"
+    assert facts.shm_free_bytes > 10**9
 
 
 async def test_a_host_with_another_key_is_refused(bench: DockerBench, tmp_path: Path) -> None:

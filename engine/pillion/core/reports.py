@@ -57,6 +57,8 @@ class MigrationReport:
     lost: AppLost | None = None
     """What was lost with a MEC host, where that is why the app starts here."""
     plan: Plan | None = None
+    given_up: tuple[str, ...] = ()
+    """What of the app this migration was forced to lose."""
     relocation: RelocationBegan | None = None
     proven_s: float | None = None
     steps: tuple[StepReport, ...] = ()
@@ -116,6 +118,7 @@ class MigrationReport:
             "fenced_s": self.fenced_s,
             "proven_seq": self.proven_seq,
             "lost": self._lost_as_json(),
+            "given_up": self.given_up,
             "phases": [
                 {"group": group, "place": place, "seconds": spent.seconds, "sent_bytes": spent.sent_bytes}
                 for (group, place), spent in self.phases.items()
@@ -153,8 +156,8 @@ def migration_reports(story: Iterable[tuple[float, Event | Announcement]]) -> li
 
 def _with(report: MigrationReport, at_s: float, fact: Event | Announcement) -> MigrationReport:
     match fact:
-        case PlanMade(plan=plan):
-            return replace(report, plan=plan)
+        case PlanMade(plan=plan, lost=lost):
+            return replace(report, plan=plan, given_up=lost)
         case StepDone(step=step, outcome=outcome) if report.plan:
             return replace(report, steps=(*report.steps, StepReport(report.plan.step(step), outcome)))
         case StepFailed():

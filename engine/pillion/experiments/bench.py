@@ -7,11 +7,10 @@ has been where it is for a while. Only the app whose round it is moves; its UE i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +19,16 @@ import click
 
 from pillion import config
 from pillion.config import LabSettings
-from pillion.core.events import MigrationRequested
 from pillion.core.measures import ProbeSummary, Switchover, summarise
 from pillion.core.model import App, AppId, Epoch, HostId, Instance
 from pillion.core.plan import Group
-from pillion.core.reports import MigrationReport, migration_reports
-from pillion.core.state import AppState
-from pillion.errors import ConfigError, MachineError, MigrationError
+from pillion.errors import ConfigError, MigrationError
 from pillion.experiments import bench_report, manual
 from pillion.experiments.bench_report import Round, Way
 from pillion.experiments.conditions import conditions
 from pillion.experiments.http import control_sandbox
+from pillion.experiments.moving import Engine, all_serve, move, unless
 from pillion.experiments.ue import Ue, asking
-from pillion.journal import store
 from pillion.lab import compose, up
 from pillion.lab.assets import PACKAGE, assets
 from pillion.lab.command import run
@@ -50,9 +46,6 @@ _SERVES_S = 60.0
 _MIGRATES_S = 120.0
 _SHELL_FORM = "FROM {image}\nCMD python3 /app/a2.py\n"
 
-Engine = Callable[[LabSettings, LabState], AbstractAsyncContextManager[Driver]]
-"""Starts an engine on a lab. Handed in, since the composition root stands above the experiments."""
-
 
 async def bench(lab_file: Path | None, rounds: int, results: Path, engine: Engine, stop: asyncio.Event) -> None:
     """Make a lab, race, write the results page, remove the lab. Raises MigrationError if a state was not kept.
@@ -64,7 +57,7 @@ async def bench(lab_file: Path | None, rounds: int, results: Path, engine: Engin
     if missing := set(APPS.values()) - set(lab.apps):
         problem = f"not a lab for the bench: it lacks {', '.join(sorted(missing))}"
         raise ConfigError(problem, place=str(path), remedy=f"see {LAB_FILE}; the lab is made anew and removed")
-    raced = await _unless(stop, _race_on_a_lab(lab, LabState.of(lab.lab), rounds, engine))
+    raced = await unless(stop, "bench", _race_on_a_lab(lab, LabState.of(lab.lab), rounds, engine))
     written = results / "bench.md"
     await asyncio.to_thread(_write, written, bench_report.page(raced.rounds, raced.machine, RATE_HZ))
     bench_report.print_bench(raced.rounds)
@@ -78,19 +71,6 @@ async def bench(lab_file: Path | None, rounds: int, results: Path, engine: Engin
 class _Raced:
     rounds: list[Round]
     machine: Mapping[str, str]
-
-
-async def _unless(stop: asyncio.Event, work: Awaitable[_Raced]) -> _Raced:
-    """What the work gives. It is cancelled, and tidies up, once `stop` is set; then MachineError."""
-    racing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    await asyncio.wait({racing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if racing.done():
-        return racing.result()
-    racing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await racing
-    raise MachineError("interrupted", place="bench", remedy="run it again")
 
 
 async def _race_on_a_lab(lab: LabSettings, state: LabState, rounds: int, engine: Engine) -> _Raced:
@@ -145,8 +125,7 @@ class _Race:
         # The engine is told of its own app only: the others are moved behind nobody's back.
         alone = lab.model_copy(update={"apps": {mine: lab.apps[mine]}})
         driver = await closing.enter_async_context(engine(alone, state))
-        async with asyncio.timeout(_SERVES_S):
-            await driver.until(lambda fleet: mine in fleet.apps and _rests(fleet.apps[mine]))
+        await all_serve(driver)
         race = cls(lab, state, driver, terminals)
         for way in (Way.SHELL, Way.EXEC):
             await race._start(APPS[way])
@@ -219,14 +198,9 @@ class _Race:
         source = self._driver.fleet.apps[app.id].serving
         assert source is not None
         target = self._other(source.host)
-        written = await asyncio.to_thread(store.last_seq, self._state.journal)
-        epoch = self._driver.fleet.next_epoch
         async with self._asking(app) as ue:
             await ue.answered_by(source.epoch)
-            await self._driver.put(MigrationRequested(app.id, target, "M2"))
-            async with asyncio.timeout(_MIGRATES_S):
-                await self._driver.until(lambda fleet: fleet.next_epoch > epoch and _rests(fleet.apps[app.id]))
-            report = await asyncio.to_thread(_report, self._state, written)
+            report = await move(self._driver, self._state, app.id, target, "M2")
             if report.status != "completed" or report.fenced_s is None or report.ended_s is None:
                 reason = getattr(report.ending, "reason", report.status)
                 raise MigrationError(reason, place=report.started.migration, remedy="see the log above")
@@ -260,24 +234,12 @@ def _addresses(lab: LabSettings) -> dict[HostId, str]:
     return {HostId(name): str(host.address) for name, host in lab.hosts.items()}
 
 
-def _rests(app: AppState) -> bool:
-    return app.serving is not None and app.migration is None
-
-
 def _seen(summary: ProbeSummary, epoch: int) -> Switchover:
     """The round's one switchover. Raises MigrationError if the UE saw none, or another."""
     if [each.to_epoch for each in summary.switchovers] != [epoch]:
         saw = ", ".join(str(each.to_epoch) for each in summary.switchovers) or "none"
         raise MigrationError(f"the UE saw switchovers to {saw}, not the one to {epoch}", place="probe")
     return summary.switchovers[0]
-
-
-def _report(state: LabState, after: int) -> MigrationReport:
-    """The one migration since then. Raises MigrationError if there is none, as when it was refused."""
-    reports = migration_reports((record.now_s, record.fact) for record in store.read(state.journal, after))
-    if not reports:
-        raise MigrationError("no migration was started", place="engine", remedy="see the log above")
-    return reports[0]
 
 
 def _write(path: Path, text: str) -> None:

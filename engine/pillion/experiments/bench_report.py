@@ -10,7 +10,7 @@ from statistics import median
 from pillion.core.measures import Switchover
 from pillion.core.model import HostId
 from pillion.core.plan import Group, Place
-from pillion.output import print_table
+from pillion.output import markdown_table, print_table
 
 
 class Way(StrEnum):
@@ -142,14 +142,14 @@ def page(rounds: Sequence[Round], machine: Mapping[str, str], rate_hz: float) ->
         f"to most). The UE asks {rate_hz:g} times a second, so its downtime is at most {1000 / rate_hz:g} ms and one "
         "usual latency too long.",
         f"State kept in {kept} of {len(rounds)} migrations; {failed} requests of the UE failed.",
-        _table(["", *ways], measures_table(rounds)),
+        markdown_table(["", *ways], measures_table(rounds)),
         "## Engine to manual",
-        _table(["ratio of medians", "to", "value", "at most", ""], ratios_table(rounds)),
+        markdown_table(["ratio of medians", "to", "value", "at most", ""], ratios_table(rounds)),
         *_with_clean_up(rounds),
         "## By phase and place",
-        _table(["phase", "place", *ways], _phase_rows(rounds)),
+        markdown_table(["phase", "place", *ways], _phase_rows(rounds)),
         "## Every round",
-        _table(
+        markdown_table(
             [
                 *("round", "way", "from", "UE-seen", "resolution", "stop to start", "pre-relocation", "relocation"),
                 *("both", "state", "failed requests", "probe late"),
@@ -157,9 +157,9 @@ def page(rounds: Sequence[Round], machine: Mapping[str, str], rate_hz: float) ->
             [_row(one) for one in rounds],
         ),
         "## Every line",
-        *(f"### {way.capitalize()}\n\n{_table(['line', 'seconds'], _line_rows(rounds, way))}" for way in Way),
+        *(f"### {way.capitalize()}\n\n{markdown_table(['line', 'seconds'], _line_rows(rounds, way))}" for way in Way),
         "## Machine",
-        _table(["", ""], [list(pair) for pair in machine.items()]),
+        markdown_table(["", ""], [list(pair) for pair in machine.items()]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -214,8 +214,3 @@ def _line_rows(rounds: Sequence[Round], way: Way) -> list[list[str]]:
         [f"`{text}`".replace("|", "\\|"), str(Spread(tuple(lines[index][1] for lines in mine if index < len(lines))))]
         for index, (text, _) in enumerate(last)
     ]
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -125,6 +125,8 @@ def print_migration(migration: MigrationReport) -> None:
         click.echo(
             f"  lost with {lost.instance.host}: all after {since}; state {lost.last_seen_seq} was the last seen there"
         )
+    if migration.given_up:
+        click.echo(f"  forced, and lost: {'; '.join(migration.given_up)}")
     if reason := getattr(migration.ending, "reason", None):
         click.echo(f"  {migration.status}: {reason}")
     if migration.fenced_s is not None:

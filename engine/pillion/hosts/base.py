@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from pillion.core.host_facts import HostFacts
 from pillion.core.model import App, AppId, Epoch, HostId, Readiness
 from pillion.core.plan import Round
 
@@ -82,18 +83,6 @@ class Transferred:
     """Parts of it worth showing, seconds by name (for instance `save`, `load`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """What `pillion doctor` and the preflight ask of a host."""
-
-    engine_version: str
-    storage_driver: str
-    containerd_store: bool
-    python_version: str
-    free_bytes: int
-    """Free on the file system that holds the engine's data."""
-
-
 class TransferLink(Protocol):
     """An open, authenticated way for bulk bytes from one host to another, made ahead of the downtime."""
 
@@ -141,6 +130,12 @@ class TransferLink(Protocol):
         """Move a checkpoint to where `ensure_restored` of the target's container finds it.
 
         The first is sent whole, and of the last what differs from the first. Verified by SHA-256 before it counts.
+        """
+
+    async def measure(self, seconds: float) -> Transferred:
+        """Send bulk bytes for that long; `seconds` of it last until the target has them all.
+
+        Nothing on either host changes. `detail` has `round trip`, of one question, before the bytes.
         """
 
     async def close(self) -> None:

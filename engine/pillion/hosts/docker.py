@@ -14,12 +14,13 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from pillion.core.host_facts import HostFacts
 from pillion.core.model import App, AppId, Epoch, HostId, Protocol, Readiness
 from pillion.core.plan import Round
 from pillion.errors import HostRefused
 from pillion.hosts import memcached
 from pillion.hosts.app_calls import AppCalls
-from pillion.hosts.base import HostFacts, ImageInfo, MecHost, TransferLink
+from pillion.hosts.base import ImageInfo, MecHost, TransferLink
 from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoSuchObject
 from pillion.hosts.docker_containers import APP_LABEL, EPOCH_LABEL, LAB_LABEL, DockerContainers, filters
 from pillion.hosts.ssh import SshConnection, SshSettings
@@ -68,15 +69,26 @@ class DockerHost(DockerContainers, MecHost):
     # The host itself
 
     async def facts(self) -> HostFacts:
-        info = await self._api.call("GET", "info")
-        helper = await (await self._running_helper()).request("facts")
+        info, version = await self._api.call("GET", "info"), await self._api.call("GET", "version")
+        major, minor = version["ApiVersion"].split(".")
         status = info.get("DriverStatus") or []
+        helper = await (await self._running_helper()).request("facts", docker_root=info["DockerRootDir"])
+        criu_version = helper["criu_version"]
         return HostFacts(
             engine_version=info["ServerVersion"],
+            api_version=(int(major), int(minor)),
+            experimental=info["ExperimentalBuild"],
             storage_driver=info["Driver"],
             containerd_store=any("io.containerd.snapshotter" in str(value) for _, value in status),
-            python_version=helper["python"],
+            cgroup_version=int(info["CgroupVersion"]),
+            python_version=helper["python_version"],
             free_bytes=helper["free_bytes"],
+            shm_free_bytes=helper["shm_free_bytes"],
+            kernel=info["KernelVersion"],
+            criu_version=None if criu_version is None else tuple(criu_version),
+            criu_problem=helper["criu_problem"],
+            can_raise_limits=helper["can_raise_limits"],
+            cpu_features=frozenset(helper["cpu_features"]),
         )
 
     async def claim(self, epoch: Epoch) -> None:
@@ -113,6 +125,11 @@ class DockerHost(DockerContainers, MecHost):
         link = HelperLink(running[0], running[1], (self.id, target.id), self._timeouts.transfer_s)
         await link.open(target.address)
         return link
+
+    async def run(self, words: Sequence[str]) -> str:
+        """What a program on the host prints. Raises HostRefused with its last words if it fails; HostUnreachable."""
+        self._refuse_if_stale()
+        return await self._ssh.run(words, self._timeouts.call_s)
 
     # Checkpoints
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from pillion.core.model import Epoch, HostId, Readiness
-from pillion.errors import HostRefused, HostUnreachable
+from pillion.errors import HostError, HostRefused, HostUnreachable
 
-_KEY_LIMIT = 250
+_KEY_BYTES = 250
+_TTL_S = 30 * 24 * 3600
+"""A longer one would be taken for a time of day. Source: doc/protocol.txt, "Expiration times"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A value with what memcached keeps beside it; `ttl_s` is the time left, None for ever."""
+    """A value with what memcached keeps beside it. `flags`: 32 bits. `ttl_s`: whole seconds left, None for ever."""
 
     value: bytes
     flags: int = 0
@@ -26,7 +30,9 @@ class Item:
 
 
 class Memcached:
-    """One connection. Raises HostUnreachable where it fails, HostRefused where what answers is no memcached."""
+    """One connection, one request at a time. Raises HostUnreachable where the connection fails or an answer is late,
+    HostRefused where the answer is no, or none of a memcached's. Either way it is then closed, and so is it when a
+    request is cancelled: what may still come would be taken for the next request's answer."""
 
     def __init__(
         self, place: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeout_s: float
@@ -38,75 +44,71 @@ class Memcached:
 
     @classmethod
     async def connect(cls, place: str, address: str, port: int, timeout_s: float) -> Memcached:
-        """Open a connection; `place` names the server in errors, `timeout_s` bounds each answer."""
+        """Open a connection; `place` names the server in errors, `timeout_s` bounds each request."""
         try:
             async with asyncio.timeout(timeout_s):
                 reader, writer = await asyncio.open_connection(address, port)
-        except (OSError, TimeoutError) as error:
+        except OSError as error:  # TimeoutError is one
             raise _lost(place, error) from error
         return cls(place, reader, writer, timeout_s)
 
     async def get(self, key: str) -> Item | None:
         """The item of that key, None if there is none."""
-        answer = await self._ask(f"mg {_checked(key)} v f t\r\n".encode())
-        if answer == [b"EN"]:
-            return None
-        if len(answer) < 2 or answer[0] != b"VA":
-            raise self._strange(answer)
-        value = await self._exactly(int(answer[1]) + 2)
-        tokens = {token[:1]: int(token[1:]) for token in answer[2:]}
-        left = tokens.get(b"t", -1)
-        return Item(value[:-2], tokens.get(b"f", 0), None if left < 0 else left)
+        async with self._request(f"mg {_checked(key)} v f t\r\n".encode()):
+            match (await self._line()).split(b" "):
+                case [b"EN"]:
+                    return None
+                case [b"VA", size, flags, ttl] if flags[:1] == b"f" and ttl[:1] == b"t":
+                    value = await self._reader.readexactly(int(size))
+                    if await self._reader.readexactly(2) != b"\r\n":
+                        raise ValueError("a value of another length than it said")
+                    left_s = int(ttl[1:])
+                    return Item(value, int(flags[1:]), None if left_s < 0 else left_s)
+                case strange:
+                    raise _no(strange)
 
     async def set(self, key: str, item: Item) -> None:
-        """Store an item; returns when memcached has said so."""
-        ttl = f" T{item.ttl_s}" if item.ttl_s is not None else ""
+        """Store an item; returns when memcached has said so. Raises ValueError for a `ttl_s` not 1 to 30 days."""
+        if item.ttl_s is not None and not 0 < item.ttl_s <= _TTL_S:
+            raise ValueError(f"memcached would not let an item live for {item.ttl_s} s")
+        ttl = "" if item.ttl_s is None else f" T{item.ttl_s}"
         head = f"ms {_checked(key)} {len(item.value)} F{item.flags}{ttl}\r\n".encode()
-        answer = await self._ask(head + item.value + b"\r\n")
-        if answer != [b"HD"]:
-            raise self._strange(answer)
+        async with self._request(head + item.value + b"\r\n"):
+            if (said := await self._line()) != b"HD":
+                raise _no([said])
 
     async def stats(self) -> dict[str, str]:
         """What the server tells of itself, by name."""
         found: dict[str, str] = {}
-        answer = await self._ask(b"stats\r\n")
-        while answer != [b"END"]:
-            if len(answer) < 2 or answer[0] != b"STAT":
-                raise self._strange(answer)
-            found[answer[1].decode()] = b" ".join(answer[2:]).decode()
-            answer = await self._line()
+        async with self._request(b"stats\r\n"):
+            while (line := await self._line()) != b"END":
+                match line.split(b" ", 2):
+                    case [b"STAT", name, value]:
+                        found[name.decode()] = value.decode()
+                    case strange:
+                        raise _no(strange)
         return found
 
-    async def _ask(self, command: bytes) -> list[bytes]:
+    @asynccontextmanager
+    async def _request(self, command: bytes) -> AsyncIterator[None]:
+        """Send, and have the answer read within the time; whatever goes wrong closes the connection."""
         try:
-            self._writer.write(command)
             async with asyncio.timeout(self._timeout_s):
+                self._writer.write(command)
                 await self._writer.drain()
-        except (OSError, TimeoutError) as error:
-            raise _lost(self._place, error) from error
-        return await self._line()
+                yield
+        except BaseException as error:
+            self._writer.close()
+            match error:
+                case OSError() | EOFError():
+                    raise _lost(self._place, error) from error
+                case ValueError() | asyncio.LimitOverrunError():
+                    remedy = "see what listens there, and `protocol` in the lab file"
+                    raise HostRefused(f"memcached answered: {error}", place=self._place, remedy=remedy) from error
+            raise
 
-    async def _line(self) -> list[bytes]:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                line = await self._reader.readuntil(b"\r\n")
-        except (OSError, EOFError, TimeoutError) as error:
-            raise _lost(self._place, error) from error
-        except asyncio.LimitOverrunError as error:
-            raise self._strange([b"a line without an end"]) from error
-        return line.split()
-
-    async def _exactly(self, count: int) -> bytes:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._reader.readexactly(count)
-        except (OSError, EOFError, TimeoutError) as error:
-            raise _lost(self._place, error) from error
-
-    def _strange(self, answer: list[bytes]) -> HostRefused:
-        said = b" ".join(answer)[:100].decode(errors="replace")
-        remedy = "see what listens there, and `protocol` in the lab file"
-        return HostRefused(f"answered {said!r}, as no memcached does", place=self._place, remedy=remedy)
+    async def _line(self) -> bytes:
+        return (await self._reader.readuntil(b"\r\n"))[:-2]
 
     async def close(self) -> None:
         """Close the connection. Safe to repeat."""
@@ -129,15 +131,23 @@ async def readiness(host: HostId, address: str, port: int, timeout_s: float) -> 
             await server.close()
     except HostUnreachable:
         return None
-    return Readiness("", Epoch(0), int(stats["total_items"]))
+    try:
+        return Readiness("", Epoch(0), int(stats["total_items"]))
+    except (KeyError, ValueError) as error:
+        problem = f"what answers at {address}:{port} tells no total_items"
+        raise HostRefused(problem, place=host, remedy="see what uses the port") from error
 
 
 def _checked(key: str) -> str:
-    if not 0 < len(key.encode()) <= _KEY_LIMIT or not key.isprintable() or " " in key:
+    if not 0 < len(key.encode()) <= _KEY_BYTES or not key.isprintable() or " " in key:
         raise ValueError(f"memcached takes no key like {key[:40]!r}")
     return key
 
 
-def _lost(place: str, error: Exception) -> HostUnreachable:
+def _no(words: list[bytes]) -> ValueError:
+    return ValueError(b" ".join(words)[:100].decode(errors="replace"))
+
+
+def _lost(place: str, error: BaseException) -> HostError:
     problem = f"no answer from memcached: {str(error) or type(error).__name__}"
     return HostUnreachable(problem, place=place, remedy="see that the app runs")

@@ -157,6 +157,22 @@ class SshConnection:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 return await connection.create_process(shlex.join(command), encoding=None)
 
+    async def run(self, command: Sequence[str], limit_s: float) -> str:
+        """What a program prints, its words passed as they are. Raises HostRefused with its last words if it fails."""
+        process = await self.start(command)
+        try:
+            with self.translated():
+                async with asyncio.timeout(limit_s):
+                    out, said = await process.communicate()
+        finally:
+            process.close()
+        if process.exit_status is None:
+            raise HostUnreachable(f"the connection was lost in {command[0]}", place=self._host, remedy=_RETRY)
+        if process.exit_status:
+            words = said.decode(errors="replace").strip() or f"exit {process.exit_status}"
+            raise HostRefused(f"{shlex.join(command)}: {words[-200:]}", place=self._host)
+        return out.decode(errors="replace")
+
     @contextlib.asynccontextmanager
     async def _sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
         connection = await self.connect()

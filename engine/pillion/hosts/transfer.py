@@ -247,6 +247,9 @@ class HelperLink:
             "send_checkpoint", container=container, target_container=target_container, round=round_.value
         )
 
+    async def measure(self, seconds: float) -> Transferred:
+        return await self._send("measure", seconds=seconds)
+
     async def _send(self, do: str, **arguments: object) -> Transferred:
         if not self.is_open:
             raise HostUnreachable("the link is closed", place=self._hosts[1], remedy="open a new one")

@@ -96,6 +96,8 @@ def _mec_host(state: LabState, name: HostId, *, privileged: bool) -> dict[str, A
         "image": image("mec-host"),
         "hostname": name,
         "cgroup": "host",
+        # Checkpoints are kept in memory. A limit, and no allocation; Docker's own is 64 MB.
+        "shm_size": "2g",
         "volumes": [f"{name}-engine:/var/lib/docker", f"{state.host(name)}:/etc/pillion:ro"],
         **({"privileged": True} if privileged else _LIKE_PRIVILEGED),
     }

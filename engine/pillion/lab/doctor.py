@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import orjson
 
 from pillion import config
 from pillion.config import LabSettings
-from pillion.core.model import AppId
+from pillion.core.host_facts import HostFacts, dotted, unfit_for_checkpoint
+from pillion.core.model import AppId, HostId
 from pillion.errors import ConfigError, GatewayError, HostRefused, MachineError
 from pillion.hosts.docker import DockerHost
 from pillion.lab import compose
@@ -27,6 +29,8 @@ from pillion.userplane import HaproxySteering
 
 _FREE_BYTES = 2_000_000_000
 """What a host needs for two images of an app and the archive between them."""
+_MEMORY_BYTES = 100_000_000
+"""Memory of an app that a host should be able to move by M3; each migration looks at its own app's."""
 
 
 async def doctor(lab_file: Path, form: str) -> int:
@@ -59,9 +63,11 @@ async def _findings(lab_file: Path) -> list[Finding]:
     if not state.compose_file.exists():
         return [*findings, Finding("lab", "not up; `pillion up` makes it")]
     hosts = connect_hosts(lab, state)
+    known: dict[HostId, HostFacts] = {}
     for name, host in hosts.items():
-        findings.append(await look(f"host {name}", _host_check(host)))
+        findings.append(await look(f"host {name}", _host_check(host, known)))
         await host.close()
+    findings += live_migrations(known, wanted=any(app.strategy == "M3" for app in lab.apps.values()))
     findings.append(await look("gateway", lambda: _gateway(lab)))
     for app in lab.app_list():
         findings.append(await look(f"user plane of {app.id}", _steering_check(state, app.id)))
@@ -87,9 +93,9 @@ async def _base_image() -> list[Finding]:
     return [await look("images", check)]
 
 
-def _host_check(host: DockerHost) -> Callable[[], Coroutine[Any, Any, str]]:
+def _host_check(host: DockerHost, known: dict[HostId, HostFacts]) -> Callable[[], Coroutine[Any, Any, str]]:
     async def check() -> str:
-        facts = await host.facts()
+        known[host.id] = facts = await host.facts()
         if facts.free_bytes < _FREE_BYTES:
             raise HostRefused(
                 f"only {facts.free_bytes / 1e9:.1f} GB free",
@@ -97,11 +103,29 @@ def _host_check(host: DockerHost) -> Callable[[], Coroutine[Any, Any, str]]:
                 remedy="free space for two images of an app",
             )
         return (
-            f"Docker {facts.engine_version} on {facts.storage_driver}, Python {facts.python_version}, "
-            f"{facts.free_bytes / 1e9:.0f} GB free"
+            f"Docker {facts.engine_version} on {facts.storage_driver}, Linux {facts.kernel}, "
+            f"cgroup v{facts.cgroup_version}, "
+            f"{f'CRIU {dotted(facts.criu_version)}' if facts.criu_version else 'no CRIU'}, "
+            f"Python {facts.python_version}, {facts.free_bytes / 1e9:.0f} GB free, "
+            f"{facts.shm_free_bytes / 1e9:.1f} GB for checkpoints"
         )
 
     return check
+
+
+def live_migrations(known: Mapping[HostId, HostFacts], *, wanted: bool) -> list[Finding]:
+    """Whether M3 is possible from each host to each other; that it is not is a lack where an app is to move by it."""
+    findings = []
+    for (source, has), (target, other) in permutations(known.items(), 2):
+        name = f"M3 {source}→{target}"
+        unfit = "; ".join(unfit_for_checkpoint(has, other, None, _MEMORY_BYTES))
+        if unfit and wanted:
+            findings.append(Finding(name, error=HostRefused(unfit)))
+        elif unfit:
+            findings.append(Finding(name, f"not possible: {unfit}"))
+        else:
+            findings.append(Finding(name, "possible" if has.can_raise_limits else "possible for apps that run as root"))
+    return findings
 
 
 async def _gateway(lab: LabSettings) -> str:

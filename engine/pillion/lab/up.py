@@ -22,7 +22,7 @@ from pillion.errors import GatewayError, HostUnreachable, MachineError
 from pillion.hosts.base import ContainerSpec, ContainerState
 from pillion.hosts.docker import DockerHost
 from pillion.journal import store
-from pillion.lab import compose
+from pillion.lab import compose, conditions
 from pillion.lab.assets import PACKAGE, assets
 from pillion.lab.command import run, stream
 from pillion.lab.hosts import connect_hosts
@@ -58,9 +58,13 @@ async def up(lab: LabSettings, state: LabState) -> None:
             for host in hosts.values():
                 tasks.create_task(_provision(lab, host), name=f"provision {host.id}")
             tasks.create_task(_answers(f"{lab.gateway_url}/location/v2/queries/zones"), name="gateway")
+        # Last: what is loaded onto the hosts does not come from one another, but they have to be reachable.
+        await conditions.bring_about(hosts.values(), lab.condition)
     finally:
         for host in hosts.values():
             await host.close()
+    if lab.condition:
+        log.info("network condition between the MEC hosts: %s", lab.condition.name)
     log.info("lab %s is up: the UE reaches its apps at %s", lab.lab, lab.user_plane_address)
 
 
@@ -89,6 +93,7 @@ async def _remove(lab: LabSettings, state: LabState) -> None:
         if settings.key_file:
             for gone in await host.sweep():
                 log.info("%s: removed %s", name, gone)
+            await conditions.bring_about([host], None)
         await host.close()
     if state.compose_file.exists():
         log.info("removing the containers, volumes and network of lab %s", lab.lab)

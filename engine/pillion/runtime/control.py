@@ -49,9 +49,13 @@ def control_app(driver: Driver) -> web.Application:
     async def migrate(request: web.Request) -> web.Response:
         try:
             body = orjson.loads(await request.read())
-            event = MigrationRequested(AppId(body["app"]), HostId(body["to"]), body.get("strategy"))
+            forced = bool(body.get("force"))
+            event = MigrationRequested(AppId(body["app"]), HostId(body["to"]), body.get("strategy"), forced)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-            return _json({"problem": 'want {"app": name, "to": host, "strategy": name or null}'}, status=400)
+            return _json(
+                {"problem": 'want {"app": name, "to": host, "strategy": name or null, "force": true or false}'},
+                status=400,
+            )
         await driver.put(event)
         return _json(encode(event), status=202)
 

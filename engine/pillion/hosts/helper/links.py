@@ -19,7 +19,7 @@ from typing import Any
 from pillion.hosts.helper import flatten, images, volumes
 from pillion.hosts.helper.checkpoints import Checkpoints
 from pillion.hosts.helper.engine import DockerEngine
-from pillion.hosts.helper.wire import Connection, Cut, Header, Refused, refused_by_system
+from pillion.hosts.helper.wire import CHUNK_BYTES, Connection, Cut, Header, Refused, refused_by_system
 
 _TOKEN_TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 10.0
@@ -106,6 +106,19 @@ class Link:
 
         return self._timed(transfer)
 
+    def measure(self, seconds: float) -> Header:
+        """Send bulk bytes for that long, read from no disk, which the peer checks and drops."""
+
+        def transfer(connection: Connection) -> dict[str, float]:
+            asked = time.monotonic()
+            connection.ask({"do": "drop"})
+            began = time.monotonic()
+            zeros = bytes(CHUNK_BYTES)
+            connection.ask({"do": "drop"}, iter(lambda: zeros if time.monotonic() < began + seconds else b"", b""))
+            return {"round trip": began - asked}
+
+        return self._timed(transfer)
+
     def _send_tree(self, connection: Connection, kind: str, name: str, target: str) -> dict[str, float]:
         # Forgotten until this round is known to have arrived: after a failure everything is sent again.
         memory = self._memories.pop((kind, name, target), None)
@@ -171,6 +184,9 @@ class Link:
                     answer = images.has(self._engine, header)
                 elif header["do"] == "image":
                     answer = images.receive(header, body, self._engine)
+                elif header["do"] == "drop":
+                    body.finish()
+                    answer = {}
                 elif header["do"] == "filesystem":
                     answer = flatten.receive(header, body, self._engine)
                 elif header["do"] == "checkpoint":
@@ -253,5 +269,6 @@ def run(link: Link, command: str, arguments: dict[str, Any]) -> Header:
         "send_volume": link.send_volume,
         "send_files": link.send_files,
         "send_checkpoint": link.send_checkpoint,
+        "measure": link.measure,
     }
     return commands[command](**arguments)

@@ -18,7 +18,6 @@ import argparse
 import fcntl
 import json
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -29,6 +28,7 @@ from typing import Any
 from pillion.hosts.helper import links
 from pillion.hosts.helper.checkpoints import Checkpoints
 from pillion.hosts.helper.engine import DockerEngine
+from pillion.hosts.helper.facts import facts
 from pillion.hosts.helper.wire import Cut, Refused, refused_by_system
 
 _END_TIMEOUT_S = 2.0
@@ -132,7 +132,7 @@ class Helper:
                 raise
             return {}
         if command == "facts":
-            return self._facts()
+            return facts(arguments["docker_root"])
         if command == "close":
             with self._lock:
                 closing = self._links.pop(arguments["link"], None)
@@ -155,10 +155,6 @@ class Helper:
         if link is None:
             raise Cut("the link is closed")
         return links.run(link, command, arguments)
-
-    def _facts(self) -> dict[str, Any]:
-        root = DockerEngine().get("/info")["DockerRootDir"]
-        return {"python": platform.python_version(), "free_bytes": shutil.disk_usage(root).free}
 
     def _refuse_if_stale(self) -> None:
         highest = self._epochs.highest()
