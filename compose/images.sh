@@ -108,7 +108,9 @@ build gateway "$BASE" "$CONTEXT/gateway"
 build user-plane "$BASE" "$CONTEXT/compose/user-plane"
 tools_context
 build tools "$PREFIX/python:latest" "$SCRATCH/tools"
-build a2 "$PREFIX/python:latest" "$CONTEXT/apps/a2"
+build mec-app "$PREFIX/python:latest" "$CONTEXT/apps/common"
+build a1 "$PREFIX/mec-app:latest" "$CONTEXT/apps/a1"
+build a2 "$PREFIX/mec-app:latest" "$CONTEXT/apps/a2"
 build a3 "$BASE" "$CONTEXT/apps/a3"
 build a3-loader "$PREFIX/python:latest" "$CONTEXT/apps/a3-loader"
 # What was replaced, ours alone; what a container still runs from stays.

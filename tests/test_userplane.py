@@ -1,9 +1,13 @@
-"""Steering through HAProxy's runtime API, against a small server that answers as HAProxy 3.0 does."""
+"""Steering through HAProxy's runtime API, against a small server that answers as HAProxy 3.0 does.
+
+How connections fare is asked of a real HAProxy, with the configuration of a lab and two A3 behind it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -12,9 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pillion import userplane
+from pillion.config import LabSettings
 from pillion.core.model import AppId, HostId
-from pillion.errors import UserPlaneError
-from pillion.userplane import HaproxySteering
+from pillion.errors import HostUnreachable, UserPlaneError
+from pillion.hosts.memcached import Item, Memcached
+from pillion.lab.compose import haproxy_configuration
+from pillion.userplane import HELD, HaproxySteering
+from tests.hosts.mec_hosts import docker
 
 PATIENCE_S = 10.0
 A2, MEC1, MEC2, MEC3 = AppId("a2"), HostId("mec1"), HostId("mec2"), HostId("mec3")
@@ -281,3 +289,168 @@ async def test_steering_that_holds_is_left_alone(tmp_path: Path):
         await asyncio.sleep(0.1)
         keeping.cancel()
         assert haproxy.commands == []
+
+
+# Connections, through a real HAProxy
+
+A3 = AppId("a3")
+A3_PORT = 11211
+PREFIX = "pillion-test-userplane"
+LAB = LabSettings.model_validate(
+    {
+        "lab": "userplane",
+        "network": "172.29.78.0/24",
+        "hosts": {"mec1": {"address": "172.29.78.11"}, "mec2": {"address": "172.29.78.12"}},
+        "placement": {"default": "mec1"},
+        "apps": {
+            "a2": {"image": "pillion/a2", "ue": "10.100.0.2", "start": "mec1", "port": 3000, "volume": "/data"},
+            "a3": {
+                "image": "pillion/a3",
+                "ue": "10.100.0.3",
+                "start": "mec1",
+                "port": A3_PORT,
+                "protocol": "memcached",
+                "state": "memory",
+                "strategy": "M3",
+            },
+        },
+    }
+)
+
+
+@pytest.fixture
+def user_plane(tmp_path: Path) -> Iterator[HaproxySteering]:
+    """A user plane that holds, before two A3 that run."""
+    (tmp_path / "haproxy.cfg").write_text(haproxy_configuration(LAB))
+    names = [f"{PREFIX}-{name}" for name in ("mec1", "mec2", "haproxy")]
+    remove_leftovers()
+    try:
+        docker("network", "create", "--subnet", str(LAB.network), PREFIX)
+        common = ("run", "--rm", "--detach", "--network", PREFIX, "--label", f"pillion.test={PREFIX}")
+        for name, host in zip(names, LAB.hosts.values(), strict=False):
+            docker(*common, "--name", name, "--ip", str(host.address), "pillion/a3:latest")
+        docker(
+            *(*common, "--name", names[2], "--ip", str(LAB.user_plane_address), "--user", f"{os.getuid()}"),
+            *("--volume", f"{tmp_path}:/run/pillion", "pillion/user-plane:latest"),
+        )
+        yield HaproxySteering(tmp_path / "admin.sock")
+    finally:
+        remove_leftovers()
+
+
+def remove_leftovers() -> None:
+    """What this or a killed run of the tests left."""
+    for container in docker("ps", "--all", "--quiet", "--filter", f"label=pillion.test={PREFIX}").split():
+        docker("rm", "--force", container)
+    for network in docker("network", "ls", "--quiet", "--filter", f"name=^{PREFIX}$").split():
+        docker("network", "rm", network)
+
+
+async def holds(user_plane: HaproxySteering) -> None:
+    """Return when HAProxy listens; it starts with no host enabled."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with suppress(UserPlaneError):
+                assert await user_plane.serving(A3) is None
+                return
+            await asyncio.sleep(0.02)
+
+
+async def connect(address: object = LAB.user_plane_address) -> Memcached:
+    return await Memcached.connect("the UE", str(address), A3_PORT, PATIENCE_S)
+
+
+async def name_hosts() -> None:
+    """Store on each host which one it is."""
+    for name, host in LAB.hosts.items():
+        memcached = await connect(host.address)
+        await memcached.set("host", Item(name.encode()))
+        await memcached.close()
+
+
+async def host_of(connection: Memcached) -> str:
+    item = await connection.get("host")
+    assert item is not None
+    return item.value.decode()
+
+
+@pytest.mark.lab
+async def test_a_connection_is_cut_at_the_switch_and_the_next_one_reaches_the_target(user_plane: HaproxySteering):
+    await holds(user_plane)
+    await name_hosts()
+    await user_plane.steer(A3, MEC1)
+    connections = [await connect() for _ in range(3)]
+    assert [await host_of(each) for each in connections] == ["mec1"] * 3
+    await user_plane.steer(A3, MEC1)
+    assert [await host_of(each) for each in connections] == ["mec1"] * 3, "to repeat a switch cuts nothing"
+    await user_plane.steer(A3, MEC2)
+    for each in connections:
+        with pytest.raises(HostUnreachable):
+            await host_of(each)
+    again = [await connect() for _ in range(3)]
+    assert [await host_of(each) for each in again] == ["mec2"] * 3
+    await asyncio.gather(*(each.close() for each in (*connections, *again)))
+
+
+@pytest.mark.lab
+async def test_a_request_that_waits_for_a_paused_source_is_cut_at_the_switch(user_plane: HaproxySteering):
+    await holds(user_plane)
+    await name_hosts()
+    await user_plane.steer(A3, MEC1)
+    before = await connect()
+    assert await host_of(before) == "mec1"
+    await asyncio.to_thread(docker, "pause", f"{PREFIX}-mec1")
+    while_paused = await connect()
+    asking = [asyncio.create_task(host_of(each)) for each in (before, while_paused)]
+    await asyncio.sleep(0.2)
+    assert not any(task.done() for task in asking), "they wait for the source, which may be unpaused"
+    await user_plane.steer(A3, MEC2)
+    for task in asking:
+        with pytest.raises(HostUnreachable):
+            await task
+    after = await connect()
+    assert await host_of(after) == "mec2"
+    await asyncio.gather(*(each.close() for each in (before, while_paused, after)))
+
+
+@pytest.mark.lab
+async def test_a_connection_made_while_no_host_serves_waits_and_is_not_cut(user_plane: HaproxySteering):
+    await holds(user_plane)
+    await name_hosts()
+    await user_plane.steer(A3, MEC1)
+    served = await connect()
+    assert await host_of(served) == "mec1"
+    await user_plane.hold(A3)
+    with pytest.raises(HostUnreachable):
+        await host_of(served)
+    waiting = [await connect() for _ in range(40)]
+    asking = [asyncio.create_task(host_of(each)) for each in waiting]
+    await asyncio.sleep(1.0)
+    assert not any(task.done() for task in asking)
+    await user_plane.steer(A3, MEC2)
+    assert [await task for task in asking] == ["mec2"] * 40
+    await asyncio.gather(*(each.close() for each in (served, *waiting)))
+
+
+@pytest.mark.lab
+def test_haproxy_takes_the_configuration_without_a_warning(tmp_path: Path):
+    (tmp_path / "haproxy.cfg").write_text(haproxy_configuration(LAB))
+    command = ("haproxy", "-c", "-dW", "-f", "/run/pillion/haproxy.cfg")
+    docker("run", "--rm", "--volume", f"{tmp_path}:/run/pillion:ro", "pillion/user-plane:latest", *command)
+
+
+def servers(app: str) -> dict[str, str]:
+    """The lines of the servers in an app's own backend, by name."""
+    backend = haproxy_configuration(LAB).partition(f"\nbackend {app} ")[2].partition("\n\n")[0]
+    return {line.split()[1]: line for line in backend.splitlines() if line.startswith("    server ")}
+
+
+def test_only_a_memcached_s_hosts_have_their_connections_closed():
+    assert servers("a2").keys() == servers("a3").keys() == {HELD, "mec1", "mec2"}
+    assert [name for name, line in servers("a2").items() if "shutdown-sessions" in line] == []
+    assert [name for name, line in servers("a3").items() if "shutdown-sessions" in line] == ["mec1", "mec2"]
+
+
+def test_only_http_requests_are_limited_as_connections_that_stay_would_never_make_room():
+    assert [name for name, line in servers("a2").items() if "maxconn" in line] == [HELD, "mec1", "mec2"]
+    assert [name for name, line in servers("a3").items() if "maxconn" in line] == []

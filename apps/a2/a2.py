@@ -17,73 +17,34 @@ the only place that is read late if it has to move once more. (Had it guessed "n
 own filesystem could miss the next move; the guess "in migration" loses nothing.) `/changePhase` brings the full state
 back to the own filesystem.
 
-How it starts: in a cold migration the time from here to the first answer is service downtime. So the server is plain
-sockets and threads, and answers some 30 ms after the interpreter is up (importing aiohttp.web costs 300, asyncio 80);
-the Location client's aiohttp is imported by the polling thread while the UE is being answered. The start is logged in
-the state after that, not before.
+The start is logged in the state once the UE is being answered, not before: the time to there is service downtime.
 
 `GET /` counter and zone; `/ready` instance, epoch, seq; `/state` all with the log; `/changePhase` as above; else 404.
 """
 
 from __future__ import annotations
 
-import _thread
 import itertools
 import json
 import os
-import signal
-import socket
 import sys
 import threading
-import time
+
+from mec_app import NOT_FOUND, Poller, Settings, Unusable, end_on_signals, ok, say, serve, stamp
 
 TYPE_CHECKING = False  # typing and collections.abc would add to every start
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import FrameType
 
 LOG_ENTRIES = 10_000
-REQUEST_TIMEOUT_S = 1.5
-HEADER_LINES, HEADER_BYTES = 100, 8192
-BACKLOG = 1024  # what the user plane held during a relocation arrives at once
 
 
-def stamp() -> str:
-    """The time now in UTC, ISO 8601 with milliseconds."""
-    seconds, millis = divmod(time.time_ns() // 1_000_000, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{millis:03d}Z"
-
-
-def say(event: str, **facts: object) -> None:
-    """Write one JSON line to stdout; a reader that went away must not end the app."""
-    try:
-        os.write(1, json.dumps({"at": stamp(), "event": event, **facts}).encode() + b"\n")
-    except OSError:
-        return
-
-
-class Settings:
-    """What the environment says. Raises ValueError naming the variable that is missing or wrong."""
+class A2Settings(Settings):
+    """What the environment says to A2. Raises ValueError naming the variable that is missing or wrong."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        for name in ("PILLION_APP", "PILLION_UE", "PILLION_INSTANCE", "PILLION_EPOCH"):
-            if not env.get(name):
-                raise ValueError(f"{name} is not set")
-        self.app, self.ue, self.instance = env["PILLION_APP"], env["PILLION_UE"], env["PILLION_INSTANCE"]
+        super().__init__(env, "A2", poll_s=0.2, api="LOCATION", api_url="http://gateway-app/location/v2")
         self.own_dir, self.dv_dir = env.get("A2_OWN_DIR", "/app/state"), env.get("A2_DV_DIR", "/data")
-        url = env.get("A2_LOCATION_URL", "http://gateway-app/location/v2/")
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"A2_LOCATION_URL is not an http URL: {url!r}")
-        self.users_url = url.rstrip("/") + "/queries/users"
-        try:
-            self.epoch, self.port = int(env["PILLION_EPOCH"]), int(env.get("PILLION_PORT", "3000"))
-            self.poll_s = float(env.get("A2_POLL_S", "0.2"))
-        except ValueError as error:
-            raise ValueError(f"PILLION_EPOCH, PILLION_PORT or A2_POLL_S is not a number: {error}") from None
-        if not (self.epoch >= 0 and 0 <= self.port <= 65535 and 0.01 <= self.poll_s <= 60):
-            raise ValueError(
-                "PILLION_EPOCH (from 0), PILLION_PORT (0 to 65535) or A2_POLL_S (0.01 to 60) is out of range"
-            )
 
 
 class State:
@@ -118,7 +79,7 @@ class State:
 class Keeper:
     """Holds the state; what it shows is always on disk already. Changes are made one at a time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: A2Settings) -> None:
         self._settings = settings
         self._changing = threading.Lock()
         self.state, self.origin = self._load()
@@ -186,180 +147,72 @@ class Keeper:
                 self._change(now.counter, now.zone, in_migration, {"event": "phase", "detail": detail})
 
 
-class Poller:
-    """Asks the Location API for the UE's zone at planned instants, one request at a time, whatever comes back."""
-
-    def __init__(self, settings: Settings, keeper: Keeper) -> None:
-        self._settings, self._keeper = settings, keeper
-        self.errors = 0
-        self._problem = ""
-
-    def run(self) -> None:
-        """Poll until the process ends."""
-        try:
-            try:
-                self._keeper.started()
-            except OSError as error:
-                self._failed(error)
-            import asyncio  # here and not above: by now the UE is being answered
-
-            asyncio.run(self._poll())
-        except BaseException as error:  # a bug; an app that answers but no longer counts would go unnoticed
-            say("polling broke", problem=repr(error))
-            os._exit(1)
-
-    async def _poll(self) -> None:
-        import asyncio
-
-        import aiohttp
-
-        loop, settings = asyncio.get_running_loop(), self._settings
-        session = aiohttp.ClientSession(
-            headers={"User-Agent": f"a2/{settings.instance}"}, timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-        )
-        async with session:
-            planned = loop.time()
-            while True:
-                try:
-                    query = session.get(settings.users_url, params={"address": settings.ue}, allow_redirects=False)
-                    async with query as answer:
-                        zone = zone_in(answer.status, await answer.read(), settings.ue)
-                    if zone is not None:
-                        self._keeper.saw(zone)
-                except Exception as error:  # the one place that has to outlive whatever the API or the disk does
-                    self._failed(error)
-                else:
-                    self._problem = ""
-                # The next planned instant still ahead: a slow answer skips some and shifts none.
-                planned += settings.poll_s * (1 + (loop.time() - planned) // settings.poll_s)
-                await asyncio.sleep(planned - loop.time())
-
-    def _failed(self, error: Exception) -> None:
-        self.errors += 1
-        problem = f"{type(error).__name__}: {error}"
-        if problem != self._problem:  # said once, not five times a second
-            say("poll failed", problem=problem, errors=self.errors)
-        self._problem = problem
-
-
-def zone_in(status: int, body: bytes, ue: str) -> str | None:
-    """The zone of `ue` in an answer to `queries/users`; None if it is not listed. Raises ValueError if unreadable.
+def zone_in(answer: dict[str, object], ue: str) -> str | None:
+    """The zone of `ue` in an answer to `queries/users`; None if it is not listed. Raises Unusable if unreadable.
 
     Source: ETSI GS MEC 013 V2.2.1, resource `queries/users`; the sandbox leaves `user` out where nobody matches.
     """
-    if status != 200:
-        raise ValueError(f"the Location API answered {status}")
-    data = json.loads(body)
-    listing = data.get("userList") if isinstance(data, dict) else None
+    listing = answer.get("userList")
     users = listing.get("user", []) if isinstance(listing, dict) else None
     if not isinstance(users, list):
-        raise ValueError("the Location API answered no userList")
+        raise Unusable("the Location API answered no userList")
     for user in users:
         if isinstance(user, dict) and user.get("address") == ue:
             zone = user.get("zoneId")
             if not isinstance(zone, str) or not zone:
-                raise ValueError("the Location API listed the UE without zoneId")
+                raise Unusable("the Location API listed the UE without zoneId")
             return zone
     return None
 
 
-class Server:
-    """Answers over HTTP/1.1, one thread a connection: a write or a slow reader holds up nobody else."""
+class A2:
+    """What the UE and the engine are told, and what is taken from the Location API."""
 
-    def __init__(self, settings: Settings, keeper: Keeper, poller: Poller) -> None:
-        self._settings, self._keeper, self._poller = settings, keeper, poller
+    def __init__(self, settings: A2Settings, keeper: Keeper) -> None:
+        self._settings, self._keeper = settings, keeper
         self._served = itertools.count(1)
-        self._socket = socket.create_server(("", settings.port), backlog=BACKLOG)
-        self.port = self._socket.getsockname()[1]
+        self.poller = Poller(settings, "queries/users", {"address": settings.ue}, self._took, begin=keeper.started)
 
-    def run(self) -> None:
-        """Accept connections until the process ends."""
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError as error:  # out of descriptors: those who have a connection are still answered
-                say("cannot accept", problem=str(error))
-                time.sleep(0.05)
-                continue
-            # Not threading.Thread: its start waits for the thread to run, 1 ms for each request of a held burst.
-            _thread.start_new_thread(self._converse, (connection,))
+    def _took(self, answer: dict[str, object]) -> None:
+        if (zone := zone_in(answer, self._settings.ue)) is not None:
+            self._keeper.saw(zone)
 
-    def _converse(self, connection: socket.socket) -> None:
-        try:
-            with connection, connection.makefile("rb", HEADER_BYTES) as lines:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                keep = True
-                while keep and len(request := lines.readline(HEADER_BYTES).split()) == 3:
-                    method, target, version = request
-                    keep = version == b"HTTP/1.1"
-                    for _ in range(HEADER_LINES):
-                        name, _, value = lines.readline(HEADER_BYTES).strip().lower().partition(b":")
-                        if not name:
-                            break
-                        if name == b"connection":
-                            keep = keep and value.strip() != b"close"
-                        elif name in (b"content-length", b"transfer-encoding"):
-                            keep = False  # a body is not read here, so nothing can follow it
-                    else:
-                        return
-                    known = method == b"GET"
-                    status, body = self._answer(target.decode("latin-1")) if known else ("404 Not Found", b"")
-                    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-                    connection.sendall((head + ("\r\n" if keep else "Connection: close\r\n\r\n")).encode() + body)
-        except OSError:
-            pass  # the other side is gone
-
-    def _answer(self, target: str) -> tuple[str, bytes]:
-        settings, state = self._settings, self._keeper.state
-        who: dict[str, object] = {"instance": settings.instance, "epoch": settings.epoch}
-        match target.partition("?")[::2]:
+    def answer(self, path: str, query: str) -> tuple[str, bytes]:
+        """Status and body of an answer."""
+        settings, state, who = self._settings, self._keeper.state, self._settings.who
+        match path, query:
             case "/", _:
                 about = {"app": settings.app, "ue": settings.ue, "counter": state.counter, "zone": state.zone}
-                count = {"seq": state.seq, "inMigration": state.in_migration, "errors": self._poller.errors}
-                return "200 OK", json.dumps(about | count | who | {"served": next(self._served)}).encode()
+                count = {"seq": state.seq, "inMigration": state.in_migration, "errors": self.poller.failures}
+                return ok(about | count | who | {"served": next(self._served)})
             case "/ready", _:
-                return "200 OK", json.dumps(who | {"seq": state.seq}).encode()
+                return ok(who | {"seq": state.seq})
             case "/state", _:
-                about = {"app": settings.app, "ue": settings.ue, "errors": self._poller.errors}
+                about = {"app": settings.app, "ue": settings.ue, "errors": self.poller.failures}
                 return "200 OK", state.document(**about, **who)
-            case "/changePhase", "" | "inMigration=0" | "inMigration=1" as query:
+            case "/changePhase", "" | "inMigration=0" | "inMigration=1":
                 try:
                     self._keeper.change_phase(query == "inMigration=1")
                 except OSError as error:
                     say("phase refused", problem=str(error))
                     return "503 Service Unavailable", json.dumps(who | {"error": str(error)}).encode()
                 now = self._keeper.state
-                return "200 OK", json.dumps(who | {"seq": now.seq, "inMigration": now.in_migration}).encode()
-        return "404 Not Found", json.dumps({"error": "no such path"}).encode()
-
-
-def end(number: int, frame: FrameType | None) -> None:
-    """End at once. Whatever is being written is either on disk as a whole or was told to nobody."""
-    say("end", signal=number)
-    os._exit(0)
+                return ok(who | {"seq": now.seq, "inMigration": now.in_migration})
+        return NOT_FOUND
 
 
 def main() -> int:
     """Serve until a signal ends the process; 2 if the environment is wrong, 1 if the port cannot be had."""
-    signal.signal(signal.SIGTERM, end)  # first of all: PID 1 of a container has no default for it
-    signal.signal(signal.SIGINT, end)
+    end_on_signals()
     try:
-        settings = Settings(os.environ)
+        settings = A2Settings(os.environ)
     except ValueError as error:
         say("wrong environment", problem=str(error))
         return 2
     keeper = Keeper(settings)
-    poller = Poller(settings, keeper)
-    try:
-        server = Server(settings, keeper, poller)
-    except OSError as error:
-        say("cannot listen", port=settings.port, problem=str(error))
-        return 1
-    state = keeper.state
-    say("serving", port=server.port, seq=state.seq, counter=state.counter, inMigration=state.in_migration)
-    threading.Thread(target=poller.run, name="poll", daemon=True).start()
-    server.run()
-    return 0
+    a2, state = A2(settings, keeper), keeper.state
+    facts = {"seq": state.seq, "counter": state.counter, "inMigration": state.in_migration}
+    return serve(settings.port, a2.answer, a2.poller, **facts)
 
 
 if __name__ == "__main__":

@@ -322,16 +322,17 @@ def run_experiment(name: str, lab: Path | None, results: Path) -> None:
     "--lab",
     type=click.Path(path_type=Path),
     default=None,
-    help="Lab file with the app once for each way; the bench's own by default.",
+    help="Lab file with each app once for each way; the bench's own by default.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=5, help="Counted migrations of each way.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, help="Counted migrations of each cell and way.")
+@click.option("--only", default=None, help="One cell, as a2-M3; then no page is written.")
 @click.option(
     "--results",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("docs/results"),
     help="Folder for the results page.",
 )
-def bench(lab: Path | None, rounds: int, results: Path) -> None:
+def bench(lab: Path | None, rounds: int, only: str | None, results: Path) -> None:
     """Race the engine against the procedure by hand, in a lab of their own, and write down every value."""
     from functools import partial
 
@@ -339,4 +340,4 @@ def bench(lab: Path | None, rounds: int, results: Path) -> None:
     from pillion.experiments import bench as benches
 
     engine = partial(app.engine, follow=False)
-    _run(_until_told(lambda stop: benches.bench(lab, rounds, results, engine, stop)))
+    _run(_until_told(lambda stop: benches.bench(lab, rounds, only, results, engine, stop)))

@@ -3,134 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import json
 import random
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
-A2 = Path(__file__).parents[2] / "apps" / "a2" / "a2.py"
-UE = "10.100.0.2"
-DEADLINE_S = 20.0
-Answer = dict[str, Any]
+from .processes import UE, Answer, AppProcess, MecApi
 
 
-class LocationApi:
-    """A Location API on loopback that lists the UE in `zone`, or answers what `answer` says."""
+class LocationApi(MecApi):
+    """A Location API that lists the UE in `zone`."""
 
     def __init__(self) -> None:
+        super().__init__("/location/v2/queries/users", "address")
         self.zone: str | None = "zone01"
-        self.answer: Callable[[], web.Response] | None = None
-        self.delay_s = 0.0
-        self.asked: list[tuple[float, str, str]] = []
-        self.arrived = asyncio.Event()
-        self.url = ""
 
-    async def polled(self, times: int) -> None:
-        """Return when it has been asked `times` times from its start."""
-        async with asyncio.timeout(DEADLINE_S):
-            while len(self.asked) < times:
-                self.arrived.clear()
-                await self.arrived.wait()
-
-    async def users(self, request: web.Request) -> web.Response:
-        self.asked.append((time.monotonic(), request.headers["User-Agent"], request.query["address"]))
-        self.arrived.set()
+    def told(self, ue: str) -> Answer:
         listing: dict[str, object] = {"resourceURL": "http://x/queries/users"}
         if self.zone is not None:
-            listing["user"] = [{"address": request.query["address"], "zoneId": self.zone, "accessPointId": "4g-1"}]
-        answer = self.answer() if self.answer else web.json_response({"userList": listing})
-        await asyncio.sleep(self.delay_s)
-        return answer
+            listing["user"] = [{"address": ue, "zoneId": self.zone, "accessPointId": "4g-1"}]
+        return {"userList": listing}
 
 
 @pytest.fixture
 async def api() -> AsyncIterator[LocationApi]:
     location = LocationApi()
-    app = web.Application()
-    app.router.add_get("/location/v2/queries/users", location.users)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    location.url = f"http://127.0.0.1:{runner.addresses[0][1]}/location/v2/"
-    yield location
-    await runner.cleanup()
+    async with location.serving():
+        yield location
 
 
-class A2Process:
-    """One instance of A2 with its two folders, and the HTTP client of its UE."""
+class A2Process(AppProcess):
+    """One instance of A2 with its two folders."""
 
     def __init__(self, folder: Path, location_url: str) -> None:
         self.own, self.dv = folder / "own", folder / "dv"
         self.dv.mkdir(exist_ok=True)
-        self.env = {
-            "PILLION_APP": "a2",
-            "PILLION_UE": UE,
-            "PILLION_INSTANCE": "a2.7",
-            "PILLION_EPOCH": "7",
-            "PILLION_PORT": "0",
-            "A2_POLL_S": "0.02",
-            "A2_LOCATION_URL": location_url,
-            "A2_OWN_DIR": str(self.own),
-            "A2_DV_DIR": str(self.dv),
-        }
-        self.lines: list[Answer] = []
-
-    async def start(self, **env: str) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, str(A2), stdout=asyncio.subprocess.PIPE, env=self.env | env
-        )
-        assert self.process.stdout is not None
-        while True:
-            line = json.loads(await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S))
-            self.lines.append(line)
-            if line["event"] == "serving":
-                break
-        self.url = f"http://127.0.0.1:{line['port']}"
-        self.client = aiohttp.ClientSession()
-        self.reader = asyncio.create_task(self._read(self.process.stdout), name="read A2's log")
-
-    async def _read(self, stdout: asyncio.StreamReader) -> None:
-        async for line in stdout:
-            self.lines.append(json.loads(line))
-
-    async def get(self, path: str = "/") -> Answer:
-        async with self.client.get(self.url + path) as answer:
-            assert answer.status == 200, (path, answer.status, await answer.text())
-            body = await answer.json()
-            assert isinstance(body, dict)
-            return body
-
-    async def until(self, holds: Callable[[Answer], bool]) -> Answer:
-        """Ask until the answer is as wanted; the failure shows the last one."""
-        deadline = time.monotonic() + DEADLINE_S
-        while not holds(answer := await self.get()):
-            assert time.monotonic() < deadline, answer
-            await asyncio.sleep(0.005)
-        return answer
+        folders = {"A2_OWN_DIR": str(self.own), "A2_DV_DIR": str(self.dv)}
+        super().__init__("a2", A2_POLL_S="0.02", A2_LOCATION_URL=location_url, **folders)
 
     async def counted(self, zones: int) -> Answer:
         return await self.until(lambda answer: bool(answer["counter"] == zones))
-
-    async def stop(self, number: int = signal.SIGTERM) -> int:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
-        code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
-        await self.reader
-        await self.client.close()
-        return code
 
     def state(self, folder: Path) -> Answer:
         read = json.loads((folder / "state.json").read_bytes())
@@ -231,9 +151,8 @@ async def test_a_location_api_that_is_not_there_is_outlived(tmp_path: Path) -> N
     a2 = A2Process(tmp_path, "http://127.0.0.1:9/location/v2")
     await a2.start()
     assert (await a2.until(lambda a: bool(a["errors"] >= 3)))["counter"] == 0
-    said = [line for line in a2.lines if line["event"] == "poll failed"]
     assert await a2.stop() == 0
-    assert len(said) == 1, "a lasting error is said once, not at every poll"
+    assert len(a2.said("poll failed")) == 1, "a lasting error is said once, not at every poll"
 
 
 async def test_polls_go_out_at_planned_instants_one_at_a_time(tmp_path: Path, api: LocationApi) -> None:
@@ -345,7 +264,7 @@ async def test_a_start_goes_on_from_the_valid_state_with_the_highest_number(
     assert (await a2.get())["counter"] == counter, "zone01 is where it was: not counted again"
     assert answer["inMigration"] is in_migration
     assert await a2.stop() == 0
-    paths = [Path(line["path"]) for line in a2.lines if line["event"] == "state ignored"]
+    paths = [Path(line["path"]) for line in a2.said("state ignored")]
     assert [path.parent.name for path in paths] == ignored
 
 
@@ -468,15 +387,9 @@ async def test_anything_else_is_not_found_and_ends_no_connection_it_need_not(a2:
     ],
 )
 async def test_a_wrong_environment_is_named_and_refused(tmp_path: Path, changes: dict[str, str], names: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(A2),
-        stdout=asyncio.subprocess.PIPE,
-        env=A2Process(tmp_path, "http://127.0.0.1:9/").env | changes,
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S)
-    assert process.returncode == 2
-    assert names in json.loads(output)["problem"]
+    code, said = await A2Process(tmp_path, "http://127.0.0.1:9/").refused(**changes)
+    assert code == 2
+    assert names in said["problem"]
 
 
 async def test_a_write_with_a_full_log_stays_quick_and_the_log_stays_bounded(tmp_path: Path, api: LocationApi) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from pillion.errors import ConfigError, MachineError
 from pillion.experiments import bench
+from pillion.experiments.moving import unless
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,8 +17,8 @@ async def test_another_lab_is_refused_before_anything_of_it_is_removed(tmp_path:
     def engine(*_: object) -> Any:
         raise AssertionError("nothing is started")
 
-    with pytest.raises(ConfigError, match="lacks a2-exec, a2-shell"):
-        await bench.bench(ROOT / "lab.pillion.yml", 1, tmp_path, engine, asyncio.Event())
+    with pytest.raises(ConfigError, match="lacks a1, a1-manual"):
+        await bench.bench(ROOT / "lab.pillion.yml", 1, None, tmp_path, engine, asyncio.Event())
     assert not await asyncio.to_thread(lambda: list(tmp_path.iterdir()))
 
 
@@ -33,7 +34,7 @@ async def test_an_interrupted_race_removes_its_lab_before_it_says_so() -> None:
             tidied.append("lab")
 
     with pytest.raises(MachineError, match="interrupted"):
-        await bench._unless(stop, race())
+        await unless(stop, "bench", race())
     assert tidied == ["lab"]
 
 
@@ -42,4 +43,4 @@ async def test_a_race_that_fails_fails_with_its_own_error() -> None:
         raise MachineError("no Docker Engine answers")
 
     with pytest.raises(MachineError, match="no Docker"):
-        await bench._unless(asyncio.Event(), race())
+        await unless(asyncio.Event(), "bench", race())

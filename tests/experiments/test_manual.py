@@ -5,78 +5,124 @@ from pathlib import Path
 import pytest
 
 from pillion import config
-from pillion.core.model import App, AppId, Epoch, HostId, Instance
+from pillion.core.model import App, Epoch, HostId, Instance
 from pillion.core.plan import Group, Place
 from pillion.errors import HostRefused
 from pillion.experiments import bench, manual
-from pillion.experiments.bench_report import Way
 from pillion.experiments.manual import Line, Typed
 from pillion.lab.assets import assets
 
 MEC1, MEC2 = HostId("mec1"), HostId("mec2")
 ADDRESSES = {MEC1: "10.81.0.11", MEC2: "10.81.0.12"}
 LAB = config.load(assets() / "compose" / bench.LAB_FILE)
-APP = next(app for app in LAB.app_list() if app.id == "a2-exec")
-SOURCE, TARGET = Instance(APP.id, MEC1, Epoch(1)), Instance(APP.id, MEC2, Epoch(2))
+APPS = {str(app.id): app for app in LAB.app_list()}
+A2, A3 = APPS["a2-manual"], APPS["a3-manual"]
 
 
-def lines(app: App = APP) -> list[Line]:
-    options = manual.run_options(app, TARGET, "bench", "pillion")
-    return manual.procedure(app, SOURCE, TARGET, ADDRESSES, options)
+def lines(strategy: str, app: App = A2) -> list[Line]:
+    source, target = Instance(app.id, MEC1, Epoch(1)), Instance(app.id, MEC2, Epoch(2))
+    options = manual.run_options(app, target, "bench", "pillion")
+    return manual.procedure(strategy, app, source, target, ADDRESSES, options)
 
 
-def test_every_line_is_typed_on_the_host_it_belongs_to() -> None:
-    first_words = [(line.on, line.place, line.text.split()[:2]) for line in lines()]
-    assert [(on, words) for on, place, words in first_words if place is not Place.TRANSFER] == [
-        (MEC1, ["printf", "'GET"]),
-        (MEC1, ["docker", "commit"]),
-        (MEC1, ["docker", "save"]),
-        (MEC2, ["docker", "load"]),
-        (MEC1, ["docker", "stop"]),
-        (MEC1, ["tar", "-C"]),
-        (MEC2, ["docker", "volume"]),
-        (MEC2, ["tar", "-C"]),
-        (MEC2, ["docker", "run"]),
-    ]
-    assert [(on, words[0]) for on, place, words in first_words if place is Place.TRANSFER] == [
-        (MEC1, "scp"),
-        (MEC2, "nc"),
-        (MEC1, "dd"),
-        (MEC2, "wait"),
+def typed_on(strategy: str, app: App = A2) -> list[tuple[str, str]]:
+    """Host and the words that say what a line does."""
+    return [
+        (line.on, " ".join(line.text.split()[: 3 if "checkpoint" in line.text else 2])) for line in lines(strategy, app)
     ]
 
 
-def test_nothing_that_stops_the_app_is_typed_before_relocation() -> None:
-    groups = [line.group for line in lines()]
+VOLUME = [
+    ("mec1", "tar -C"),
+    ("mec2", "nc -l"),
+    ("mec1", "dd if=dv.tar"),
+    ("mec2", "wait $!"),
+    ("mec2", "docker volume"),
+]
+PROCEDURES = {
+    "M1": [
+        *(("mec1", "printf 'GET"), ("mec1", "docker export"), ("mec1", "scp i.tar"), ("mec2", "docker import")),
+        *(("mec1", "docker stop"), *VOLUME, ("mec2", "tar -C"), ("mec2", "docker run")),
+    ],
+    "M2": [
+        *(("mec1", "printf 'GET"), ("mec1", "docker commit"), ("mec1", "docker save"), ("mec1", "scp i.tar")),
+        *(("mec2", "docker load"), ("mec1", "docker stop"), *VOLUME, ("mec2", "tar -C"), ("mec2", "docker run")),
+    ],
+    "M3": [
+        *(("mec1", "docker commit"), ("mec1", "docker save"), ("mec1", "docker checkpoint create"), ("mec1", "scp -r")),
+        *(
+            ("mec2", "docker load"),
+            ("mec1", "docker checkpoint create"),
+            ("mec1", "docker stop"),
+            ("mec1", "rsync -az"),
+        ),
+        *(
+            *VOLUME,
+            ("mec2", "tar -C"),
+            ("mec2", "docker create"),
+            ("mec2", "mkdir -p $(docker"),
+            ("mec2", "docker start --checkpoint"),
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize(("strategy", "expected"), PROCEDURES.items())
+def test_every_line_is_typed_on_the_host_it_belongs_to(strategy: str, expected: list[tuple[str, str]]) -> None:
+    said = [(on, words) for on, words in typed_on(strategy)]
+    assert [(on, words.split()[0]) for on, words in said] == [(on, words.split()[0]) for on, words in expected]
+    assert [words for _, words in said if words.startswith("docker")] == [
+        words for _, words in expected if words.startswith("docker")
+    ]
+
+
+def test_an_app_without_a_dv_has_none_copied() -> None:
+    for strategy in PROCEDURES:
+        assert not [line for line in lines(strategy, A3) if "dv.tar" in line.text or "docker volume" in line.text]
+
+
+def test_an_imported_image_gets_its_command_by_hand() -> None:
+    assert lines("M1", A3)[-1].text.endswith("pillion-bench/a3-manual:m memcached -u root -m 256 -p 11212")
+    assert lines("M1")[-1].text.endswith("pillion-bench/a2-manual:m sh -c 'python3 /app/a2.py'")
+    assert lines("M2")[-1].text.endswith("pillion-bench/a2-manual:m")
+
+
+@pytest.mark.parametrize("strategy", PROCEDURES)
+def test_nothing_that_stops_the_app_is_typed_before_relocation(strategy: str) -> None:
+    groups = [line.group for line in lines(strategy)]
     assert groups == sorted(groups, key=[Group.PRE_RELOCATION, Group.RELOCATION].index)
-    stop = next(line for line in lines() if line.text.startswith("docker stop"))
-    assert stop.group is Group.RELOCATION
+    ahead = [line.text for line in lines(strategy) if line.group is Group.PRE_RELOCATION]
+    assert not [text for text in ahead if "docker stop" in text]
+    assert all("--leave-running" in text for text in ahead if "docker checkpoint" in text)
 
 
 def test_the_target_gets_what_the_engine_gives_a_container() -> None:
-    options = manual.run_options(APP, TARGET, "bench", "pillion")
+    target = Instance(A2.id, MEC2, Epoch(2))
+    options = manual.run_options(A2, target, "bench", "pillion")
     for wanted in (
-        "--name a2-exec.2",
+        "--name a2-manual.2",
         "--network pillion",
-        "--publish 3001:3001",
-        "--volume a2-exec.2.dv:/data",
-        "--env PILLION_INSTANCE=a2-exec.2",
+        "--publish 3011:3011",
+        "--volume a2-manual.2.dv:/data",
+        "--env PILLION_INSTANCE=a2-manual.2",
         "--env PILLION_EPOCH=2",
-        "--env PILLION_PORT=3001",
+        "--env PILLION_PORT=3011",
         "--label pillion.lab=bench",
-        "--label pillion.app=a2-exec",
+        "--label pillion.app=a2-manual",
     ):
         assert wanted in options
+    assert "--volume" not in manual.run_options(A3, target, "bench", "pillion")
 
 
-def test_the_studys_downtime_runs_from_docker_stop_until_the_app_has_started() -> None:
-    typed = [Typed(line, began_s=float(number), seconds=0.5) for number, line in enumerate(lines())]
-    stop = next(n for n, line in enumerate(lines()) if line.text.startswith("docker stop"))
+@pytest.mark.parametrize("strategy", PROCEDURES)
+def test_the_studys_downtime_runs_from_the_stop_until_the_app_has_started(strategy: str) -> None:
+    typed = [Typed(line, began_s=float(number), seconds=0.5) for number, line in enumerate(lines(strategy))]
+    stop = next(n for n, line in enumerate(lines(strategy)) if line.group is Group.RELOCATION)
     assert manual.stop_to_start_s(typed) == len(typed) - 1 + 0.5 - stop
 
 
 def test_lines_of_one_phase_and_place_add_up() -> None:
-    spent = manual.phases([Typed(line, 0.0, 0.5) for line in lines()])
+    spent = manual.phases([Typed(line, 0.0, 0.5) for line in lines("M2")])
     assert spent == {
         (Group.PRE_RELOCATION, Place.SOURCE): 1.5,
         (Group.PRE_RELOCATION, Place.TRANSFER): 0.5,
@@ -87,9 +133,8 @@ def test_lines_of_one_phase_and_place_add_up() -> None:
     }
 
 
-def test_the_benchs_lab_has_the_app_once_for_each_way() -> None:
-    assert set(LAB.apps) == {bench.APPS[way] for way in Way}
-    assert LAB.apps[AppId("a2-exec")].image == LAB.apps[AppId("a2")].image
+def test_the_benchs_lab_has_each_app_once_for_each_way() -> None:
+    assert set(LAB.apps) == {name for app in bench.APPS for name in (app, f"{app}-manual")}
 
 
 class LocalTerminal(manual.Terminal):

@@ -22,6 +22,7 @@ from pillion.hosts.base import (
     ContainerState,
     ImageInfo,
     MecHost,
+    ProcessInfo,
     TransferLink,
     Transferred,
 )
@@ -204,12 +205,19 @@ class MemoryHost(MecHost):
             del self.machine.containers[name]
         done()
 
-    async def take_checkpoint(self, name: str, round_: Round) -> Mapping[str, float]:
-        done = await self.reach("take_checkpoint")
+    def _running(self, name: str) -> MemoryProcess:
         container = self._own_container(name)
         if container.process is None or container.state not in (ContainerState.RUNNING, ContainerState.PAUSED):
             raise HostRefused(f"container {name} is not running", place=self.id, remedy="look at its log")
-        self.machine.checkpoints.setdefault(name, {})[round_] = container.process
+        return container.process
+
+    async def processes(self, name: str) -> ProcessInfo:
+        await self.reach("processes", changes=False)
+        return ProcessInfo(self._running(name).uid, 10**7)
+
+    async def take_checkpoint(self, name: str, round_: Round) -> Mapping[str, float]:
+        done = await self.reach("take_checkpoint")
+        self.machine.checkpoints.setdefault(name, {})[round_] = self._running(name)
         done()
         return {"bytes": 10**6, "seconds": 0.1}
 

@@ -40,6 +40,7 @@ class MemoryProcess:
 
     environment: dict[str, str]
     seq: int = 0
+    uid: int = 0
 
 
 @dataclass

@@ -111,6 +111,17 @@ class HostContract:
         (memory, _) = unfit_for_checkpoint(source, target, 0, source.shm_free_bytes + target.shm_free_bytes)
         assert "/dev/shm" in memory
 
+    async def test_processes_are_told_of_what_runs_or_is_paused(self, bench: Bench) -> None:
+        await started(bench, bench.source)
+        running = await bench.source.processes(NAME)
+        assert running.uid == 0
+        assert 10**6 < running.memory_bytes < 10**9
+        await bench.source.ensure_paused(NAME)
+        assert (await bench.source.processes(NAME)).uid == 0
+        await bench.source.ensure_killed(NAME)
+        with pytest.raises(HostRefused):
+            await bench.source.processes(NAME)
+
     async def test_every_call_may_be_repeated(self, bench: Bench) -> None:
         host = bench.source
         for _ in range(2):

@@ -1,7 +1,8 @@
-"""The race: the study's procedure by hand and the engine, in turn on the same two MEC hosts, seen by the same probe.
+"""The race: the study's procedure by hand and the engine, in turn on the same two MEC hosts, seen by the same UE.
 
-The app runs three times in a lab of its own, once for each way to move it, so that every migration is of an app that
-has been where it is for a while. Only the app whose round it is moves; its UE is asked about by one probe.
+Each app of the study runs twice in a lab of its own, once for each way to move it, so that every migration is of an app
+that has been where it is for a while. In a round each app is moved by each strategy both ways: nine cells. Only the app
+whose turn it is moves. A strategy that loses an app's state is raced all the same, forced, and the loss is reported.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +20,17 @@ import click
 
 from pillion import config
 from pillion.config import LabSettings
-from pillion.core.measures import ProbeSummary, Switchover, summarise
 from pillion.core.model import App, AppId, Epoch, HostId, Instance
 from pillion.core.plan import Group
+from pillion.core.preflight import losses
+from pillion.core.reports import MigrationReport
 from pillion.errors import ConfigError, MigrationError
 from pillion.experiments import bench_report, manual
-from pillion.experiments.bench_report import Round, Way
+from pillion.experiments.bench_report import Cell, Round, Way
 from pillion.experiments.conditions import conditions
 from pillion.experiments.http import control_sandbox
-from pillion.experiments.moving import Engine, all_serve, move, unless
-from pillion.experiments.ue import Ue, asking
+from pillion.experiments.moving import Engine, all_serve, move, serving_host, unless
+from pillion.experiments.observed import RATE_HZ, observed
 from pillion.lab import compose, up
 from pillion.lab.assets import PACKAGE, assets
 from pillion.lab.command import run
@@ -39,32 +41,42 @@ from pillion.userplane import HaproxySteering
 log = logging.getLogger(__name__)
 
 LAB_FILE = "bench.pillion.yml"
-APPS = {Way.SHELL: AppId("a2-shell"), Way.EXEC: AppId("a2-exec"), Way.ENGINE: AppId("a2")}
-RATE_HZ = 200.0
+APPS = ("a1", "a2", "a3")
+STRATEGIES = ("M1", "M2", "M3")
+_BY_HAND = "-manual"
 _IMAGES_S = 1200.0
-_SERVES_S = 60.0
-_MIGRATES_S = 120.0
-_SHELL_FORM = "FROM {image}\nCMD python3 /app/a2.py\n"
+_COMMANDS = {"a1": "CMD python3 /app/a1.py", "a2": "CMD python3 /app/a2.py", "a3": 'CMD ["memcached", {words}]'}
+"""How the study's own images start: A1 and A2 by a shell, A3 by itself."""
 
 
-async def bench(lab_file: Path | None, rounds: int, results: Path, engine: Engine, stop: asyncio.Event) -> None:
-    """Make a lab, race, write the results page, remove the lab. Raises MigrationError if a state was not kept.
+async def bench(
+    lab_file: Path | None, rounds: int, only: str | None, results: Path, engine: Engine, stop: asyncio.Event
+) -> None:
+    """Make a lab, race, write the results page, remove the lab. Raises MigrationError if a state was lost that the
+    strategy promises to carry.
 
-    A missed ratio is reported, and is no error.
+    `only`: one cell, as `a2-M3`, and no page. A missed ratio is reported, and is no error.
     """
     path = lab_file or assets() / "compose" / LAB_FILE
     lab = config.load(path)
-    if missing := set(APPS.values()) - set(lab.apps):
+    cells = [Cell(app, strategy) for app in APPS for strategy in STRATEGIES]
+    wanted = [cell for cell in cells if only in (None, str(cell))]
+    if not wanted:
+        raise ConfigError(f"no cell {only}", place="--only", remedy=f"one of {', '.join(map(str, cells))}")
+    if missing := {name for app in APPS for name in (app, app + _BY_HAND)} - set(lab.apps):
         problem = f"not a lab for the bench: it lacks {', '.join(sorted(missing))}"
         raise ConfigError(problem, place=str(path), remedy=f"see {LAB_FILE}; the lab is made anew and removed")
-    raced = await unless(stop, "bench", _race_on_a_lab(lab, LabState.of(lab.lab), rounds, engine))
-    written = results / "bench.md"
-    await asyncio.to_thread(_write, written, bench_report.page(raced.rounds, raced.machine, RATE_HZ))
+    raced = await unless(stop, "bench", _race_on_a_lab(lab, LabState.of(lab.lab), rounds, wanted, engine))
     bench_report.print_bench(raced.rounds)
-    click.echo(f"every value: {written}")
-    if lost := [one for one in raced.rounds if not one.state_kept]:
-        problem = f"{len(lost)} of {len(raced.rounds)} migrations did not keep the state: {lost[0].way}"
-        raise MigrationError(problem, place=f"round {lost[0].number}", remedy=f"see {written}")
+    where = "the table above"
+    if only is None:
+        where = str(results / "bench.md")
+        page = bench_report.page(raced.rounds, raced.machine, RATE_HZ)
+        await asyncio.to_thread(_write, Path(where), page)
+        click.echo(f"every value: {where}")
+    if lost := [one for one in raced.rounds if not one.seen.state_kept and not one.foretold]:
+        problem = f"{len(lost)} of {len(raced.rounds)} migrations did not keep the state: {lost[0].cell} {lost[0].way}"
+        raise MigrationError(problem, place=f"round {lost[0].number}", remedy=f"see {where}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,34 +85,38 @@ class _Raced:
     machine: Mapping[str, str]
 
 
-async def _race_on_a_lab(lab: LabSettings, state: LabState, rounds: int, engine: Engine) -> _Raced:
-    shell_image = lab.apps[APPS[Way.SHELL]].image
+async def _race_on_a_lab(lab: LabSettings, state: LabState, rounds: int, cells: list[Cell], engine: Engine) -> _Raced:
+    images = {app: lab.apps[app + _BY_HAND].image for app in APPS}
     await up.down(lab, state, purge=True)  # what an earlier run left that was killed
     try:
         folder = assets()
         words = [str(folder / "compose" / "images.sh"), str(folder), "pillion", str(PACKAGE)]
         await run(words, limit_s=_IMAGES_S, show=True)
-        await _build_shell_form(lab.apps[APPS[Way.EXEC]].image, shell_image)
+        for app, image in images.items():
+            by_hand = lab.apps[app + _BY_HAND].command or ()
+            quoted = ", ".join(f'"{word}"' for word in by_hand[1:])
+            await _build(image, lab.apps[app].image, _COMMANDS[app].replace("{words}", quoted))
         await up.up(lab, state)
         async with AsyncExitStack() as closing:
             race = await _Race.begin(lab, state, engine, closing)
             before = os.getloadavg()[0]
-            raced = await race.rounds(rounds)
+            raced = await race.rounds(rounds, cells)
             load = f"{before:.1f}, {os.getloadavg()[0]:.1f}"
             return _Raced(raced, {**await race.machine(), "load of the machine before, after": load})
     finally:
         await up.down(lab, state, purge=True)
-        await run(["docker", "image", "rm", "--force", shell_image], limit_s=60)
+        for image in images.values():
+            await run(["docker", "image", "rm", "--force", image], limit_s=60)
 
 
-async def _build_shell_form(image: str, shell_image: str) -> None:
+async def _build(image: str, parent: str, command: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        await asyncio.to_thread((Path(folder) / "Dockerfile").write_text, _SHELL_FORM.format(image=image))
-        await run(["docker", "build", "--quiet", "--tag", shell_image, folder], limit_s=_IMAGES_S)
+        await asyncio.to_thread((Path(folder) / "Dockerfile").write_text, f"FROM {parent}\n{command}\n")
+        await run(["docker", "build", "--quiet", "--tag", image, folder], limit_s=_IMAGES_S)
 
 
 class _Race:
-    """A lab with the app in it three times, and what is needed to move each."""
+    """A lab with each app in it twice, and what is needed to move them."""
 
     def __init__(
         self, lab: LabSettings, state: LabState, driver: Driver, terminals: Mapping[HostId, manual.Terminal]
@@ -121,31 +137,30 @@ class _Race:
         closing.push_async_callback(manual.remove_keys, terminals)
         known_hosts = await asyncio.to_thread(state.known_hosts.read_text)
         await manual.exchange_keys(terminals, _addresses(lab), known_hosts)
-        mine = APPS[Way.ENGINE]
-        # The engine is told of its own app only: the others are moved behind nobody's back.
-        alone = lab.model_copy(update={"apps": {mine: lab.apps[mine]}})
+        # The engine is told of its own apps only: the others are moved behind nobody's back.
+        alone = lab.model_copy(update={"apps": {name: lab.apps[name] for name in APPS}})
         driver = await closing.enter_async_context(engine(alone, state))
         await all_serve(driver)
         race = cls(lab, state, driver, terminals)
-        for way in (Way.SHELL, Way.EXEC):
-            await race._start(APPS[way])
+        for app in APPS:
+            await race._start(AppId(app + _BY_HAND))
         # The vehicle drives, so that the app has a state to lose.
         await control_sandbox(lab, "POST", "/drive", {"running": True})
         return race
 
-    async def rounds(self, count: int) -> list[Round]:
-        """`count` rounds of every way in turn, after a first that puts the images on both hosts."""
+    async def rounds(self, count: int, cells: list[Cell]) -> list[Round]:
+        """`count` rounds of every cell both ways, after a first that puts the images on both hosts."""
         done = []
         for number in range(count + 1):
-            for way in Way:
-                one = await (self._engine_round(number) if way is Way.ENGINE else self._manual_round(number, way))
-                log.info(
-                    "round %d of %d, %s: UE-seen %.3f s, stop to start %.3f s, in all %.3f s, state %s",
-                    *(number, count, way, one.seen.downtime_s, one.stopped_s, one.total_s),
-                    "kept" if one.state_kept else "lost",
-                )
-                if number:
-                    done.append(one)
+            for cell in cells:
+                for move_it in (self._manual_round, self._engine_round):
+                    one = await move_it(number, cell)
+                    log.info(
+                        "round %d of %d, %s, %s: UE-seen %.3f s, pre-relocation %.3f s, state %s",
+                        *(number, count, cell, one.way, one.seen.downtime_s, one.pre_s, one.seen.state),
+                    )
+                    if number:
+                        done.append(one)
         return done
 
     async def machine(self) -> dict[str, str]:
@@ -164,82 +179,71 @@ class _Race:
     def _options(self, app: App, instance: Instance) -> str:
         return manual.run_options(app, instance, self._lab.lab, compose.INNER_NETWORK)
 
-    async def _manual_round(self, number: int, way: Way) -> Round:
-        app, source = self._apps[APPS[way]], self._serving[APPS[way]]
+    async def _manual_round(self, number: int, cell: Cell) -> Round:
+        app = self._apps[AppId(cell.app + _BY_HAND)]
+        source = self._serving[app.id]
         target = Instance(app.id, self._other(source.host), Epoch(source.epoch + 1))
-        lines = manual.procedure(app, source, target, self._addresses, self._options(app, target))
-        async with self._asking(app) as ue:
-            await ue.answered_by(source.epoch)
+        lines = manual.procedure(cell.strategy, app, source, target, self._addresses, self._options(app, target))
+
+        async def migrate() -> list[manual.Typed]:
             typed = await manual.type_all(lines, self._terminals)
             await self._steering.steer(app.id, target.host)
-            total_s = asyncio.get_running_loop().time() - typed[0].began_s
-            await ue.answered_by(target.epoch)
-        summary = summarise(await ue.samples())
+            return typed
+
+        typed, seen = await observed(self._lab, self._state, app, source.host, target.host, migrate)
         self._serving[app.id] = target
-        await manual.type_all(manual.tidy(app, source, target, self._addresses), self._terminals)
+        await manual.type_all(manual.tidy(cell.strategy, app, source, target, self._addresses), self._terminals)
         return Round(
             number=number,
-            way=way,
+            cell=cell,
+            way=Way.MANUAL,
             source=source.host,
-            target=target.host,
-            seen=_seen(summary, target.epoch),
+            seen=seen,
+            foretold=self._foretold(app, cell.strategy),
             stopped_s=manual.stop_to_start_s(typed),
-            total_s=total_s,
-            cleaned_s=None,
+            pre_s=sum(each.seconds for each in typed if each.line.group is Group.PRE_RELOCATION),
+            total_s=typed[-1].ended_s - typed[0].began_s,
             phases=manual.phases(typed),
             lines=[(each.line.text, each.seconds) for each in typed],
-            failures=summary.errors,
-            went_back=summary.counter_went_back + summary.seq_went_back,
-            lateness_s=summary.lateness_max_s,
         )
 
-    async def _engine_round(self, number: int) -> Round:
-        app = self._apps[APPS[Way.ENGINE]]
-        source = self._driver.fleet.apps[app.id].serving
-        assert source is not None
-        target = self._other(source.host)
-        async with self._asking(app) as ue:
-            await ue.answered_by(source.epoch)
-            report = await move(self._driver, self._state, app.id, target, "M2")
-            if report.status != "completed" or report.fenced_s is None or report.ended_s is None:
-                reason = getattr(report.ending, "reason", report.status)
-                raise MigrationError(reason, place=report.started.migration, remedy="see the log above")
-            await ue.answered_by(report.started.target.epoch)
-        summary = summarise(await ue.samples())
+    async def _engine_round(self, number: int, cell: Cell) -> Round:
+        app = self._apps[AppId(cell.app)]
+        source = serving_host(self._driver, app.id)
+        target = self._other(source)
+
+        async def migrate() -> MigrationReport:
+            return await move(self._driver, self._state, app.id, target, cell.strategy, forced=True)
+
+        report, seen = await observed(self._lab, self._state, app, source, target, migrate)
+        if report.status != "completed" or report.fenced_s is None:
+            reason = getattr(report.ending, "reason", report.status)
+            raise MigrationError(reason, place=report.started.migration, remedy="see the log above")
         moved = [each.outcome for each in report.steps if each.step.group is Group.RELOCATION]
+        prepared = [each.outcome for each in report.steps if each.step.group is Group.PRE_RELOCATION]
         return Round(
             number=number,
+            cell=cell,
             way=Way.ENGINE,
-            source=source.host,
-            target=target,
-            seen=_seen(summary, report.started.target.epoch),
+            source=source,
+            seen=seen,
+            foretold=self._foretold(app, cell.strategy),
             stopped_s=report.fenced_s,
+            pre_s=max(outcome.began_s + outcome.seconds for outcome in prepared) - report.began_s,
             total_s=max(outcome.began_s + outcome.seconds for outcome in moved) - report.began_s,
-            cleaned_s=report.ended_s - report.began_s,
             phases={key: spent.seconds for key, spent in report.phases.items()},
             lines=[(each.step.id, each.outcome.seconds) for each in report.steps],
-            failures=summary.errors,
-            went_back=summary.counter_went_back + summary.seq_went_back,
-            lateness_s=summary.lateness_max_s,
         )
+
+    def _foretold(self, app: App, strategy: str) -> bool:
+        return bool(losses(app, config.strategies()[strategy].carries))
 
     def _other(self, host: HostId) -> HostId:
         return next(other for other in self._terminals if other != host)
 
-    def _asking(self, app: App) -> AbstractAsyncContextManager[Ue]:
-        return asking(self._lab, self._state, app.port, RATE_HZ)
-
 
 def _addresses(lab: LabSettings) -> dict[HostId, str]:
     return {HostId(name): str(host.address) for name, host in lab.hosts.items()}
-
-
-def _seen(summary: ProbeSummary, epoch: int) -> Switchover:
-    """The round's one switchover. Raises MigrationError if the UE saw none, or another."""
-    if [each.to_epoch for each in summary.switchovers] != [epoch]:
-        saw = ", ".join(str(each.to_epoch) for each in summary.switchovers) or "none"
-        raise MigrationError(f"the UE saw switchovers to {saw}, not the one to {epoch}", place="probe")
-    return summary.switchovers[0]
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,18 +7,28 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
-from pillion.core.measures import Switchover
 from pillion.core.model import HostId
 from pillion.core.plan import Group, Place
+from pillion.experiments.observed import Seen
 from pillion.output import markdown_table, print_table
 
 
 class Way(StrEnum):
     """What moves the app in a round."""
 
-    SHELL = "manual, shell form"
-    EXEC = "manual, exec form"
+    MANUAL = "by hand"
     ENGINE = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One app of the study and one strategy."""
+
+    app: str
+    strategy: str
+
+    def __str__(self) -> str:
+        return f"{self.app}-{self.strategy}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,32 +36,23 @@ class Round:
     """One migration of the race, in seconds."""
 
     number: int
+    cell: Cell
     way: Way
     source: HostId
-    target: HostId
-    seen: Switchover
+    seen: Seen
     """What the UE saw of it."""
+    foretold: bool
+    """Whether the strategy loses something of the app by its nature; then it was forced."""
     stopped_s: float
-    """The study's service downtime: `docker stop` given until the app has started on the target; the engine's is from
-    the fence to the switch."""
+    """The study's service downtime: from the line that stops the app until it has started on the target; the engine's
+    is from the fence to the switch."""
+    pre_s: float
+    """Pre-relocation: from the first word until the target is prepared."""
     total_s: float
-    """From the first word to the app until the UE's traffic goes to the target."""
-    cleaned_s: float | None
-    """The same until the source keeps nothing; None by hand, where nobody is timed tidying up."""
+    """From the first word until the source is killed, or the last line typed."""
     phases: Mapping[tuple[Group, Place], float]
     lines: Sequence[tuple[str, float]]
     """Each line by hand, or each step of the engine's plan, and how long it took."""
-    failures: Mapping[str, int]
-    """Requests of the UE that failed, by kind."""
-    went_back: int
-    """Answers with a lower counter or sequence number than one before: the state was not kept."""
-    lateness_s: float
-    """How far the probe itself lagged at worst."""
-
-    @property
-    def state_kept(self) -> bool:
-        """Whether the target went on from the source's state."""
-        return self.went_back == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,120 +72,136 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """The engine's median over a manual one's, and the most that it is meant to be; None where nothing was promised."""
+    """The engine's median over the one by hand, and the most that it is meant to be."""
 
-    measure: str
-    baseline: Way
-    value: float
-    most: float | None
+    mine: Spread
+    theirs: Spread
+    most: float
+
+    @property
+    def value(self) -> float:
+        return self.mine.median / self.theirs.median
 
     @property
     def verdict(self) -> str:
-        """`met`, `missed`, or nothing."""
-        return "" if self.most is None else "met" if self.value <= self.most else "missed"
+        """`met` or `missed`."""
+        return "met" if self.value <= self.most else "missed"
+
+    def row(self) -> list[str]:
+        """By hand, engine, ratio, target, verdict."""
+        return [str(self.theirs), str(self.mine), f"{self.value:.2f}", f"{self.most:g}", self.verdict]
 
 
 Measure = Callable[[Round], float]
-MEASURES: dict[str, Measure] = {
-    "UE-seen downtime": lambda one: one.seen.downtime_s,
-    "stop to start": lambda one: one.stopped_s,
-    "pre-relocation and relocation": lambda one: one.total_s,
-}
-_TARGETS = {
-    ("UE-seen downtime", Way.SHELL): 0.4,
-    ("UE-seen downtime", Way.EXEC): 0.4,
-    ("pre-relocation and relocation", Way.EXEC): 0.7,
-}
+_PRE_RELOCATION_MOST = 0.7
+_COLUMNS = ("cell", "by hand, s", "engine, s", "ratio", "at most", "")
 
 
-def spread(rounds: Iterable[Round], way: Way, measure: Measure) -> Spread:
-    """A measure over all rounds of one way. Raises ValueError if there are none."""
-    values = tuple(measure(one) for one in rounds if one.way is way)
+def _downtime_most(cell: Cell) -> float:
+    return 0.5 if cell.strategy == "M3" else 0.4
+
+
+def spread(rounds: Iterable[Round], cell: Cell, way: Way, measure: Measure) -> Spread:
+    """A measure over all rounds of one cell and way. Raises ValueError if there are none."""
+    values = tuple(measure(one) for one in rounds if one.way is way and one.cell == cell)
     if not values:
-        raise ValueError(f"no rounds of {way}")
+        raise ValueError(f"no rounds of {cell} {way}")
     return Spread(values)
 
 
-def ratios(rounds: Sequence[Round]) -> list[Ratio]:
-    """The engine against both baselines, by medians."""
-    found = []
-    for name in ("UE-seen downtime", "pre-relocation and relocation"):
-        mine = spread(rounds, Way.ENGINE, MEASURES[name]).median
-        for baseline in (Way.SHELL, Way.EXEC):
-            theirs = spread(rounds, baseline, MEASURES[name]).median
-            found.append(Ratio(name, baseline, mine / theirs, _TARGETS.get((name, baseline))))
-    return found
+def cells(rounds: Iterable[Round]) -> list[Cell]:
+    """The cells that were raced, in order."""
+    return list(dict.fromkeys(one.cell for one in rounds))
 
 
-def measures_table(rounds: Sequence[Round]) -> list[list[str]]:
-    """Rows of measure and way: median (min to max)."""
-    return [[name, *(str(spread(rounds, way, measure)) for way in Way)] for name, measure in MEASURES.items()]
+def downtimes(rounds: Sequence[Round]) -> dict[Cell, Ratio]:
+    """UE-seen downtime, the engine's to that by hand."""
+    return _ratios(rounds, lambda one: one.seen.downtime_s, _downtime_most)
 
 
-def ratios_table(rounds: Sequence[Round]) -> list[list[str]]:
-    """Rows of measure, baseline, ratio, target, verdict."""
-    return [
-        [each.measure, each.baseline, f"{each.value:.2f}", f"{each.most:g}" if each.most else "", each.verdict]
-        for each in ratios(rounds)
-    ]
+def pre_relocations(rounds: Sequence[Round]) -> dict[Cell, Ratio]:
+    """Total time of pre-relocation, the engine's to that by hand."""
+    return _ratios(rounds, lambda one: one.pre_s, lambda _: _PRE_RELOCATION_MOST)
+
+
+def _ratios(rounds: Sequence[Round], measure: Measure, most: Callable[[Cell], float]) -> dict[Cell, Ratio]:
+    return {
+        cell: Ratio(spread(rounds, cell, Way.ENGINE, measure), spread(rounds, cell, Way.MANUAL, measure), most(cell))
+        for cell in cells(rounds)
+    }
+
+
+def _rows(ratios: Mapping[Cell, Ratio]) -> list[list[str]]:
+    return [[str(cell), *ratio.row()] for cell, ratio in ratios.items()]
 
 
 def page(rounds: Sequence[Round], machine: Mapping[str, str], rate_hz: float) -> str:
     """The results page, in Markdown."""
     counted = max(one.number for one in rounds)
-    ways = [way.value for way in Way]
-    kept = sum(one.state_kept for one in rounds)
-    failed = sum(sum(one.failures.values()) for one in rounds)
     parts = [
         "# Bench results",
         f"Written by `pillion bench`; [what is compared with what, and what the numbers mean](../bench.md). {counted} "
-        f"rounds of each way, in turn on the same two MEC hosts, after one that is not counted. Seconds; median (least "
-        f"to most). The UE asks {rate_hz:g} times a second, so its downtime is at most {1000 / rate_hz:g} ms and one "
-        "usual latency too long.",
-        f"State kept in {kept} of {len(rounds)} migrations; {failed} requests of the UE failed.",
-        markdown_table(["", *ways], measures_table(rounds)),
-        "## Engine to manual",
-        markdown_table(["ratio of medians", "to", "value", "at most", ""], ratios_table(rounds)),
-        *_with_clean_up(rounds),
+        f"rounds of each cell both ways, in turn on the same two MEC hosts, after one that is not counted. Seconds; "
+        f"median (least to most). The UE asks {rate_hz:g} times a second, so its downtime is at most "
+        f"{1000 / rate_hz:g} ms and one usual latency too long.",
+        "## UE-seen downtime",
+        markdown_table(_COLUMNS, _rows(downtimes(rounds))),
+        "## Pre-relocation, in all",
+        markdown_table(_COLUMNS, _rows(pre_relocations(rounds))),
+        "## The study's own downtime",
+        "From the line that stops the app until it has started on the target; the engine's: fence to switch.",
+        markdown_table(
+            ("cell", "by hand, s", "engine, s"),
+            (
+                [str(cell), *(str(spread(rounds, cell, way, lambda one: one.stopped_s)) for way in Way)]
+                for cell in cells(rounds)
+            ),
+        ),
+        "## State",
+        markdown_table(("cell", "by hand", "engine"), _state_rows(rounds)),
         "## By phase and place",
-        markdown_table(["phase", "place", *ways], _phase_rows(rounds)),
+        markdown_table(("cell", "phase", "place", "by hand, s", "engine, s"), _phase_rows(rounds)),
         "## Every round",
         markdown_table(
-            [
-                *("round", "way", "from", "UE-seen", "resolution", "stop to start", "pre-relocation", "relocation"),
-                *("both", "state", "failed requests", "probe late"),
-            ],
+            ("round", "cell", "way", "from", "UE-seen", "stopped", "pre-relocation", "in all", "failed", "UE late"),
             [_row(one) for one in rounds],
         ),
         "## Every line",
-        *(f"### {way.capitalize()}\n\n{markdown_table(['line', 'seconds'], _line_rows(rounds, way))}" for way in Way),
+        *(_lines(rounds, cell, way) for cell in cells(rounds) for way in Way),
         "## Machine",
-        markdown_table(["", ""], [list(pair) for pair in machine.items()]),
+        markdown_table(("", ""), [list(pair) for pair in machine.items()]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def print_bench(rounds: Sequence[Round]) -> None:
     """Print the figures of a race."""
-    print_table("median (least to most), seconds", ["", *Way], measures_table(rounds))
-    print_table("engine to manual", ["ratio of medians", "to", "value", "at most", ""], ratios_table(rounds))
+    print_table("UE-seen downtime, seconds: median (least to most)", _COLUMNS, _rows(downtimes(rounds)))
+    print_table("pre-relocation in all", _COLUMNS, _rows(pre_relocations(rounds)))
+    print_table("state kept", ("cell", "by hand", "engine"), _state_rows(rounds))
 
 
-def _with_clean_up(rounds: Sequence[Round]) -> list[str]:
-    cleaned = Spread(tuple(one.cleaned_s for one in rounds if one.cleaned_s is not None))
-    by_hand = spread(rounds, Way.EXEC, MEASURES["pre-relocation and relocation"]).median
-    return [
-        f"With its clean-up, which the procedure by hand does not have, the engine takes {cleaned}: "
-        f"{cleaned.median / by_hand:.2f} of the exec form's."
-    ]
+def _state_rows(rounds: Sequence[Round]) -> list[list[str]]:
+    rows = []
+    for cell in cells(rounds):
+        row = [str(cell)]
+        for way in Way:
+            mine = [one for one in rounds if one.cell == cell and one.way is way]
+            kept = sum(one.seen.state_kept for one in mine)
+            failed = sum(sum(one.seen.failures.values()) for one in mine)
+            lost = ", as foretold" if any(one.foretold for one in mine) else ""
+            row.append(f"kept in {kept} of {len(mine)}{lost}; {failed} requests or connections failed")
+        rows.append(row)
+    return rows
 
 
 def _phase_rows(rounds: Sequence[Round]) -> list[list[str]]:
-    rows = []
-    for group in (Group.PRE_RELOCATION, Group.RELOCATION):
-        for place in Place:
-            rows.append([group.value, place.value, *(str(spread(rounds, way, _spent(group, place))) for way in Way)])
-    return rows
+    return [
+        [str(cell), group, place, *(str(spread(rounds, cell, way, _spent(group, place))) for way in Way)]
+        for cell in cells(rounds)
+        for group in (Group.PRE_RELOCATION, Group.RELOCATION)
+        for place in Place
+    ]
 
 
 def _spent(group: Group, place: Place) -> Measure:
@@ -192,25 +209,20 @@ def _spent(group: Group, place: Place) -> Measure:
 
 
 def _row(one: Round) -> list[str]:
-    spent = {
-        group: sum(seconds for (each, _), seconds in one.phases.items() if each is group)
-        for group in (Group.PRE_RELOCATION, Group.RELOCATION)
-    }
-    figures = [one.seen.downtime_s, one.seen.resolution_s, one.stopped_s, *spent.values(), one.total_s]
+    figures = [one.seen.downtime_s, one.stopped_s, one.pre_s, one.total_s]
     return [
-        *(str(one.number), one.way.value, one.source),
+        *(str(one.number), str(one.cell), one.way.value, one.source),
         *(f"{figure:.3f}" for figure in figures),
-        "kept" if one.state_kept else "lost",
-        ", ".join(f"{count}: {error}" for error, count in one.failures.items()) or "none",
-        f"{one.lateness_s:.3f}",
+        ", ".join(f"{count}: {error}" for error, count in one.seen.failures.items()) or "none",
+        f"{one.seen.lateness_s:.3f}",
     ]
 
 
-def _line_rows(rounds: Sequence[Round], way: Way) -> list[list[str]]:
+def _lines(rounds: Sequence[Round], cell: Cell, way: Way) -> str:
     """The lines of the last round, each with its time in all rounds: they differ only in names and directions."""
-    mine = [one.lines for one in rounds if one.way is way]
-    last = mine[-1]
-    return [
+    mine = [one.lines for one in rounds if one.cell == cell and one.way is way]
+    rows = [
         [f"`{text}`".replace("|", "\\|"), str(Spread(tuple(lines[index][1] for lines in mine if index < len(lines))))]
-        for index, (text, _) in enumerate(last)
+        for index, (text, _) in enumerate(mine[-1])
     ]
+    return f"### {cell}, {way}\n\n{markdown_table(('line', 'seconds'), rows)}"

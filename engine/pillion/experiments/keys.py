@@ -57,6 +57,7 @@ def make_items(count: int, total_bytes: int, seed: int = 1) -> dict[str, Item]:
     """`count` items of 1 B to 100 kB, `total_bytes` in all: sizes are log-uniform, leaning to the small as needed.
 
     Every third has a TTL, every second is of random bytes (the others are text), every fifth has flags.
+    Raises ValueError if no sizes of that kind have that sum.
     """
     source = random.Random(seed)
     draws = [source.random() for _ in range(count)]
@@ -67,6 +68,8 @@ def make_items(count: int, total_bytes: int, seed: int = 1) -> dict[str, Item]:
             low = lean
         else:
             high = lean
+    if abs(sum(_size(draw, high) for draw in draws) - total_bytes) > total_bytes / 100:
+        raise ValueError(f"{count} items of 1 to {LARGEST_BYTES} B do not have {total_bytes} B in all")
     return {
         f"key:{number:06d}": Item(
             _value(source, _size(draw, high), number),

@@ -1,4 +1,4 @@
-"""The source study's procedure by hand, literally: strategy M2 with A2, line by line, typed on the host it belongs to.
+"""The source study's procedure by hand, literally: its three strategies line by line, typed on the host they belong to.
 
 It is the baseline that the engine is raced against, so it is made neither slower nor faster than it was: every host has
 a shell left open, as an operator has it, and a line's time is from its typing until the shell is back. Nothing of the
@@ -23,6 +23,7 @@ _MARK = "--back-in-the-shell"
 _LINE_S = 120.0
 _END_S = 5.0
 _KEY = ".ssh/id_ed25519"
+_FILES = "i.tar dv.tar cp cp2"
 _LISTENS = f"grep -qs ':{NC_PORT:04X} 0*:0000 0A' /proc/net/tcp /proc/net/tcp6"
 
 
@@ -57,9 +58,9 @@ def moved_image(app: App) -> str:
 
 def run_options(app: App, instance: Instance, lab: str, network: str) -> str:
     """OPT: what the engine gives a container too, so that both race with the same one."""
-    assert app.volume is not None
     words = ["--name", instance.container, "--network", network, "--publish", f"{app.port}:{app.port}"]
-    words += ["--volume", f"{instance.volume}:{app.volume.mount}"]
+    if app.volume is not None:
+        words += ["--volume", f"{instance.volume}:{app.volume.mount}"]
     words += ["--log-driver", "json-file", "--log-opt", "max-size=10m", "--log-opt", "max-file=2"]
     environment = {
         "PILLION_APP": app.id,
@@ -83,61 +84,129 @@ def run_options(app: App, instance: Instance, lab: str, network: str) -> str:
 
 def start(app: App, instance: Instance, options: str) -> list[Line]:
     """The app's first start, from its own image."""
-    return [
-        Line(Group.PRE_RELOCATION, Place.TARGET, instance.host, f"docker volume create {instance.volume}"),
-        Line(Group.RELOCATION, Place.TARGET, instance.host, f"docker run -d {options} {app.image}"),
-    ]
+    made = f"docker volume create {instance.volume}"
+    volume = [Line(Group.PRE_RELOCATION, Place.TARGET, instance.host, made)] if app.volume else []
+    return [*volume, Line(Group.RELOCATION, Place.TARGET, instance.host, f"docker run -d {options} {app.image}")]
 
 
 def procedure(
-    app: App, source: Instance, target: Instance, addresses: Mapping[HostId, str], options: str
+    strategy: str, app: App, source: Instance, target: Instance, addresses: Mapping[HostId, str], options: str
 ) -> list[Line]:
-    """The study's M2, in the order in which it is typed. `options` are those of the target's `docker run`."""
-    pre, move = Group.PRE_RELOCATION, Group.RELOCATION
-    c, image, to = source.container, moved_image(app), addresses[target.host]
-
-    def on_source(group: Group, place: Place, text: str) -> Line:
-        return Line(group, place, source.host, text)
-
-    def on_target(group: Group, place: Place, text: str) -> Line:
-        return Line(group, place, target.host, text)
-
-    return [
-        on_source(pre, Place.SOURCE, _get(addresses[source.host], app.port, f"{app.phase_hook}?inMigration=1")),
-        on_source(pre, Place.SOURCE, f"docker commit {c} {image}"),
-        on_source(pre, Place.SOURCE, f"docker save {image} -o i.tar"),
-        on_source(pre, Place.TRANSFER, f"scp i.tar {to}:"),
-        on_target(pre, Place.TARGET, "docker load -i i.tar"),
-        on_source(move, Place.SOURCE, f"docker stop {c}"),
-        on_source(move, Place.SOURCE, f"tar -C {_mountpoint(source)} -cf dv.tar ."),
-        # Typed before the source's line; here nobody's fingers take the time in which it comes to listen.
-        on_target(move, Place.TRANSFER, f"nc -l -p {NC_PORT} > dv.tar & until {_LISTENS}; do :; done"),
-        on_source(move, Place.TRANSFER, f"dd if=dv.tar | nc -N {to} {NC_PORT}"),
-        on_target(move, Place.TRANSFER, "wait $!"),
-        on_target(move, Place.TARGET, f"docker volume create {target.volume}"),
-        on_target(move, Place.TARGET, f"tar -C {_mountpoint(target)} -xf dv.tar"),
-        on_target(move, Place.TARGET, f"docker run -d {options} {image}"),
-    ]
+    """The study's M1, M2 or M3, in the order in which it is typed. `options` are those of the target's `docker run`."""
+    return _Procedure(strategy, app, source, target, addresses, options).lines()
 
 
-def tidy(app: App, source: Instance, target: Instance, addresses: Mapping[HostId, str]) -> list[Line]:
+@dataclass(frozen=True, slots=True)
+class _Procedure:
+    strategy: str
+    app: App
+    source: Instance
+    target: Instance
+    addresses: Mapping[HostId, str]
+    options: str
+
+    def lines(self) -> list[Line]:
+        return [*self._ahead(), *self._stopped(), *self._volume(), *self._started()]
+
+    def _source(self, group: Group, place: Place, text: str) -> Line:
+        return Line(group, place, self.source.host, text)
+
+    def _target(self, group: Group, place: Place, text: str) -> Line:
+        return Line(group, place, self.target.host, text)
+
+    def _ahead(self) -> list[Line]:
+        """What is done while the app serves."""
+        pre, c, image = Group.PRE_RELOCATION, self.source.container, moved_image(self.app)
+        to = self.addresses[self.target.host]
+        lines = []
+        if self.app.phase_hook and self.strategy != "M3":
+            told = _get(self.addresses[self.source.host], self.app.port, f"{self.app.phase_hook}?inMigration=1")
+            lines.append(self._source(pre, Place.SOURCE, told))
+        if self.strategy == "M1":
+            return [
+                *lines,
+                self._source(pre, Place.SOURCE, f"docker export {c} -o i.tar"),
+                self._source(pre, Place.TRANSFER, f"scp i.tar {to}:"),
+                self._target(pre, Place.TARGET, f"docker import i.tar {image}"),
+            ]
+        lines += [
+            self._source(pre, Place.SOURCE, f"docker commit {c} {image}"),
+            self._source(pre, Place.SOURCE, f"docker save {image} -o i.tar"),
+        ]
+        if self.strategy == "M3":
+            first = f"docker checkpoint create --leave-running --checkpoint-dir $PWD/cp {c} cp"
+            lines.append(self._source(pre, Place.SOURCE, first))
+            lines.append(self._source(pre, Place.TRANSFER, f"scp -r i.tar cp {to}:"))
+        else:
+            lines.append(self._source(pre, Place.TRANSFER, f"scp i.tar {to}:"))
+        return [*lines, self._target(pre, Place.TARGET, "docker load -i i.tar")]
+
+    def _stopped(self) -> list[Line]:
+        """The app's end on the source."""
+        move, c = Group.RELOCATION, self.source.container
+        stop = self._source(move, Place.SOURCE, f"docker stop {c}")
+        if self.strategy != "M3":
+            return [stop]
+        # A fresh one, which stops the app; in a folder of its own, since the first has the name.
+        last = f"docker checkpoint create --checkpoint-dir $PWD/cp2 {c} cp"
+        return [self._source(move, Place.SOURCE, last), stop]
+
+    def _volume(self) -> list[Line]:
+        """The checkpoint's changes and the DV, copied."""
+        move, to = Group.RELOCATION, self.addresses[self.target.host]
+        lines = []
+        if self.strategy == "M3":
+            lines.append(self._source(move, Place.TRANSFER, f"rsync -az -e ssh cp2/ {to}:cp/"))
+        if self.app.volume is None:
+            return lines
+        return [
+            *lines,
+            self._source(move, Place.SOURCE, f"tar -C {_mountpoint(self.source)} -cf dv.tar ."),
+            # Typed before the source's line; here nobody's fingers take the time in which it comes to listen.
+            self._target(move, Place.TRANSFER, f"nc -l -p {NC_PORT} > dv.tar & until {_LISTENS}; do :; done"),
+            self._source(move, Place.TRANSFER, f"dd if=dv.tar | nc -N {to} {NC_PORT}"),
+            self._target(move, Place.TRANSFER, "wait $!"),
+            self._target(move, Place.TARGET, f"docker volume create {self.target.volume}"),
+            self._target(move, Place.TARGET, f"tar -C {_mountpoint(self.target)} -xf dv.tar"),
+        ]
+
+    def _started(self) -> list[Line]:
+        move, image, c = Group.RELOCATION, moved_image(self.app), self.target.container
+        # By hand, since an imported image has none; and again with every image that is made from such a container.
+        command = shlex.join(self.app.command or ()) if self.strategy == "M1" else ""
+        if self.strategy != "M3":
+            return [self._target(move, Place.TARGET, f"docker run -d {self.options} {image} {command}".rstrip())]
+        checkpoints = f"/var/lib/docker/containers/$(docker inspect --format '{{{{.Id}}}}' {c})/checkpoints"
+        return [
+            self._target(move, Place.TARGET, f"docker create {self.options} {image}"),
+            self._target(move, Place.TARGET, f"mkdir -p {checkpoints} && mv cp/cp {checkpoints}/"),
+            self._target(move, Place.TARGET, f"docker start --checkpoint cp {c}"),
+        ]
+
+
+def tidy(strategy: str, app: App, source: Instance, target: Instance, addresses: Mapping[HostId, str]) -> list[Line]:
     """What is done after the race, and not timed: the app is told of the end, the source keeps its layers alone."""
-    ended = _get(addresses[target.host], app.port, str(app.phase_hook))
-    removed = f"docker rm {source.container} && docker volume rm {source.volume} && rm i.tar dv.tar"
-    forgotten = f"docker image rm --force {moved_image(app)}; docker image prune --force"
-    return [
-        Line(Group.CLEAN_UP, Place.TARGET, target.host, ended),
-        Line(Group.CLEAN_UP, Place.SOURCE, source.host, removed),
-        Line(Group.CLEAN_UP, Place.SOURCE, source.host, forgotten),
-        Line(Group.CLEAN_UP, Place.TARGET, target.host, "rm i.tar dv.tar; docker image prune --force"),
+    volume = f" && docker volume rm {source.volume}" if app.volume else ""
+    lines = [
+        Line(Group.CLEAN_UP, Place.SOURCE, source.host, f"docker rm {source.container}{volume}; rm -rf {_FILES}"),
+        Line(
+            Group.CLEAN_UP,
+            Place.SOURCE,
+            source.host,
+            f"docker image rm --force {moved_image(app)}; docker image prune --force",
+        ),
+        Line(Group.CLEAN_UP, Place.TARGET, target.host, f"rm -rf {_FILES}; docker image prune --force"),
     ]
+    if app.phase_hook and strategy != "M3":
+        ended = _get(addresses[target.host], app.port, app.phase_hook)
+        lines.insert(0, Line(Group.CLEAN_UP, Place.TARGET, target.host, ended))
+    return lines
 
 
 def stop_to_start_s(typed: Sequence[Typed]) -> float:
-    """The study's service downtime: from giving `docker stop` until the app has started on the target."""
-    stop = next(each for each in typed if each.line.text.startswith("docker stop"))
-    run = next(each for each in typed if each.line.text.startswith("docker run"))
-    return run.ended_s - stop.began_s
+    """The study's service downtime: from the line that stops the app until it has started on the target."""
+    stop = next(each for each in typed if each.line.group is Group.RELOCATION)
+    return typed[-1].ended_s - stop.began_s
 
 
 def phases(typed: Sequence[Typed]) -> dict[tuple[Group, Place], float]:

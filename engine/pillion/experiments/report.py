@@ -37,16 +37,18 @@ class DriveReport:
 
     def switchover(self, migration: MigrationReport) -> Switchover | None:
         """What the UE saw of a migration, if it was performed."""
-        epoch = migration.started.target.epoch
-        return next((seen for seen in self.probe.switchovers if seen.to_epoch == epoch), None)
+        performed = [each for each in self.migrations if each.status == "completed"]
+        seen = dict(zip((each.started.migration for each in performed), self.probe.switchovers, strict=False))
+        return seen.get(migration.started.migration)
 
     def state_proof(self, migration: MigrationReport) -> str:
         """What shows that the target took over the source's state: sequence number and counter on both sides."""
         seen = self.switchover(migration)
         if seen is None:
             return ""
-        before = [s for s in self.samples if s.epoch == seen.from_epoch and s.counter is not None]
-        after = [s for s in self.samples if s.epoch == seen.to_epoch and s.counter is not None]
+        told = [(s.answered_s, s) for s in self.samples if s.answered_s is not None and s.counter is not None]
+        before = [s for at_s, s in told if at_s <= seen.last_source_s]
+        after = [s for at_s, s in told if at_s >= seen.first_target_s]
         if not before or not after:
             return f"state {migration.proven_seq}"
         last, first = before[-1], after[0]

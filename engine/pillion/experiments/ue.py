@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_
 
 from pillion.config import LabSettings
 from pillion.core.measures import Sample
+from pillion.core.model import HostId
 from pillion.errors import MachineError
 from pillion.lab import compose
 from pillion.lab.command import run
@@ -36,15 +37,21 @@ class Ue:
 
     async def answered_by(self, epoch: int) -> None:
         """Wait until that instance has given `_ENOUGH` good answers. Raises MachineError if it does not in time."""
+        await self._answered(f"epoch {epoch}", lambda sample: sample.epoch == epoch)
 
+    async def answered_from(self, host: HostId) -> None:
+        """The same of a MEC host, which the user plane names."""
+        await self._answered(host, lambda sample: sample.host == host)
+
+    async def _answered(self, who: str, counts: Callable[[Sample], bool]) -> None:
         async def answers() -> int:
-            return sum(sample.epoch == epoch and sample.error is None for sample in await self.samples())
+            return sum(counts(sample) and sample.error is None for sample in await self.samples())
 
         few = retry_if_result(lambda count: count < _ENOUGH)
         try:
             await retry(retry=few, wait=wait_fixed(_LOOK_S), stop=stop_after_delay(_ANSWERED_S))(answers)()
         except RetryError as late:
-            problem = f"epoch {epoch} did not answer the UE within {_ANSWERED_S:g} s"
+            problem = f"{who} did not answer the UE within {_ANSWERED_S:g} s"
             raise MachineError(problem, place="probe", remedy="see the app's log on its MEC host") from late
 
 

@@ -64,6 +64,16 @@ class ContainerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """A container's processes, taken together."""
+
+    uid: int
+    """The highest of their user ids on the host: above 0, some do not run as root."""
+    memory_bytes: int
+    """What they hold resident; what they share is counted for each, so it is an upper bound."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """An image as the engine reports it."""
 
@@ -182,6 +192,12 @@ class MecHost(Protocol):
 
     async def commit(self, name: str, image: str, labels: Mapping[str, str]) -> None:
         """Write the container's filesystem and configuration to `image`, without pausing it."""
+
+    async def processes(self, name: str) -> ProcessInfo:
+        """What a running or paused container of ours runs. Raises HostRefused if it does not.
+
+        Source: Docker Engine API, `GET /containers/{id}/top`; ps(1), `uid` and `rss` (KiB).
+        """
 
     async def take_checkpoint(self, name: str, round_: Round) -> Mapping[str, float]:
         """Write the processes of a running or paused container to the host's memory; it goes on as it was.

@@ -20,7 +20,7 @@ from pillion.core.plan import Round
 from pillion.errors import HostRefused
 from pillion.hosts import memcached
 from pillion.hosts.app_calls import AppCalls
-from pillion.hosts.base import ImageInfo, MecHost, TransferLink
+from pillion.hosts.base import ImageInfo, MecHost, ProcessInfo, TransferLink
 from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoSuchObject
 from pillion.hosts.docker_containers import APP_LABEL, EPOCH_LABEL, LAB_LABEL, DockerContainers, filters
 from pillion.hosts.ssh import SshConnection, SshSettings
@@ -132,6 +132,12 @@ class DockerHost(DockerContainers, MecHost):
         return await self._ssh.run(words, self._timeouts.call_s)
 
     # Checkpoints
+
+    async def processes(self, name: str) -> ProcessInfo:
+        await self._require_ours(name)
+        listed = await self._api.call("GET", f"containers/{name}/top", params={"ps_args": "-eo pid,uid,rss"})
+        rows = [(int(uid), int(rss)) for _, uid, rss in listed["Processes"] or []]
+        return ProcessInfo(max((uid for uid, _ in rows), default=0), sum(rss for _, rss in rows) * 1024)
 
     async def take_checkpoint(self, name: str, round_: Round) -> Mapping[str, float]:
         helper = await self._running_helper()

@@ -128,15 +128,10 @@ global
     # More than a lab needs, and the order of the held requests stays what it was.
     nbthread 1
 
-defaults http
-    mode http
+defaults all
     log global
     # Longer than any hold.
-    timeout client 120s
-    timeout server 120s
     timeout queue 120s
-    timeout http-request 10s
-    timeout http-keep-alive 60s
     # A host that is gone sends no reset. Found dead like this (a paused app's host still answers), what waits for it is
     # sent again; else the host could answer it when it returns, long after another one has taken over. The servers'
     # `tcp-ut` does the same for what was not even acknowledged (set as `default-server` it has no effect).
@@ -149,25 +144,24 @@ defaults http
     retries 1000
     # After each failed try the server is chosen anew: that is how a held request gets from the source to the target.
     option redispatch 1
+
+defaults http from all
+    mode http
+    timeout client 120s
+    timeout server 120s
+    timeout http-request 10s
+    timeout http-keep-alive 60s
     # What a lost server looks like, and no status code: an app's own 500 or 503 is its answer and must reach the UE.
     retry-on conn-failure empty-response response-timeout
     # A request can be sent twice only if it is here as a whole before it is sent.
     option http-buffer-request
 
-defaults tcp
+defaults tcp from all
     mode tcp
-    log global
+    # A UE keeps its connections, and may say nothing for long.
     timeout client 1h
     timeout server 1h
-    timeout queue 120s
     option clitcpka
-    option srvtcpka
-    srvtcpka-idle 1s
-    srvtcpka-intvl 1s
-    srvtcpka-cnt 2
-    timeout connect 50ms
-    retries 1000
-    option redispatch 1
 """
 
 _MAXCONN = 32
@@ -193,8 +187,9 @@ def _app(lab: LabSettings, name: str, app: AppSettings) -> str:
 def _tcp_app(lab: LabSettings, name: str, app: AppSettings) -> str:
     """The same for an app whose connections last: new ones wait, and those to a host that is taken out are closed.
 
-    A connection cannot be handed over, so each is cut once, at the switch. Source: HAProxy configuration manual 3.0,
-    `on-marked-down`.
+    A connection cannot be handed over, so each is cut once, at the switch. Those to the held server wait, and are not
+    closed. No `maxconn`: connections stay, so that all beyond it would wait for good. Source: HAProxy configuration
+    manual 3.0, `on-marked-down`; that `disable server` counts as down is held by a test.
     """
     servers = "".join(
         f"    server {host} {each.address}:{app.port} tcp-ut 3s on-marked-down shutdown-sessions disabled\n"

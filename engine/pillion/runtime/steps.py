@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pillion.core import plan as plans
 from pillion.core.actions import MakePlan, PerformStep, UndoStep
 from pillion.core.events import Event, Outcome, PlanFailed, PlanMade, StepDone, StepFailed, StepUndone, UndoFailed
+from pillion.core.host_facts import unfit_for_checkpoint, unfit_for_images
 from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId
 from pillion.core.plan import Group, Situation, Step, Strategy
-from pillion.core.preflight import losses
+from pillion.core.preflight import Part, losses
 from pillion.errors import EngineError, HostRefused, HostUnreachable, MigrationError, PlanError, StaleEpoch
 from pillion.hosts.base import ContainerSpec, ContainerState, MecHost, TransferLink
 from pillion.runtime import clock
@@ -24,6 +25,9 @@ from pillion.userplane import Steering
 _ASK_AGAIN_S = 0.005
 """Pause between readiness questions to a target that does not listen yet. A refused connection is the only sign there
 is, so this is the resolution at which the downtime ends."""
+
+_IMAGE_BYTES = 1_000_000_000
+"""Disk that each host must have free for an app's image."""
 
 Done = tuple[int, Mapping[str, float]]
 """Bytes moved, and parts worth showing."""
@@ -77,11 +81,13 @@ class Steps:
             strategy = self._strategies[order.strategy]
             plan = strategy.plan(Situation(order.app, order.source, order.target, order.forced))
             lost = losses(order.app, strategy.carries) if order.source else []
+            if order.source and Part.MEMORY in strategy.carries:
+                await self._require_fit(order.source, order.target)
             return PlanMade(order.migration, plan, tuple(lost))
         except StaleEpoch:
             raise
-        except EngineError as error:
-            return PlanFailed(order.migration, str(error))
+        except (EngineError, TimeoutError) as error:
+            return PlanFailed(order.migration, _said(error, "the hosts did not tell in time what they are"))
 
     async def perform(self, order: PerformStep) -> Event:
         """Perform a step; one that may have been performed before is first asked for."""
@@ -253,6 +259,18 @@ class Steps:
         except TimeoutError:
             problem = f"no answer in {self._timeouts.relocation_s:g} s"
             raise HostUnreachable(problem, place=instance.host, remedy="see that the host is up") from None
+
+    async def _require_fit(self, source: Instance, target: Instance) -> None:
+        """Raises PlanError unless the app's processes can move between these hosts.
+
+        Asked anew for each migration, and nothing remembered: the host may have been mended, or filled up, since.
+        """
+        async with asyncio.timeout(self._timeouts.relocation_s):
+            has, other = await self._host(source).facts(), await self._host(target).facts()
+            app = await self._host(source).processes(source.container)
+        unfit = unfit_for_checkpoint(has, other, app.uid, app.memory_bytes)
+        if unfit := unfit + unfit_for_images(has, other, _IMAGE_BYTES):
+            raise PlanError("; ".join(unfit), place=f"{source.host}→{target.host}")
 
     async def _state(self, instance: Instance) -> ContainerState | None:
         found = await self._host(instance).container(instance.container)
