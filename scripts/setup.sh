@@ -142,6 +142,16 @@ ensure_debootstrap() {
     install "makes the base image where no registry answers" debootstrap
 }
 
+# For the tests alone, which skip what needs it and say so: nobody is asked for root because of it, and nothing fails.
+ensure_memcached() {
+    has memcached && return
+    has apt-get && is_root || return 0
+    refresh_lists
+    (install "tests of A3 start it" memcached) || return 0
+    # The package starts a service of its own, which nobody asked for.
+    ! runs_systemd || quietly systemctl disable --now memcached || say "remedy: systemctl disable --now memcached"
+}
+
 # The pid in the pid file, if that process is still the engine that we started.
 own_engine_pid() {
     local pid
@@ -212,6 +222,7 @@ case "$#:${1:-}" in
         ensure_compose
         ensure_python
         ensure_debootstrap
+        ensure_memcached
         ;;
     1:--stop) stop ;;
     *) printf 'usage: %s [--stop]\n' "$0" >&2; exit 2 ;;

@@ -35,8 +35,8 @@ def listed(answer: dict[str, object], outer: str, inner: str) -> list[dict[str, 
     """The list in an answer; the API leaves an empty one out. Raises ValueError."""
     found = answer.get(outer)
     entries = found.get(inner, []) if isinstance(found, dict) else None
-    if not isinstance(entries, list):
-        raise ValueError(f"the Location API's answer lacks {outer}.{inner}")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"the Location API's answer lacks {outer}.{inner}, a list of objects")
     return entries
 
 
@@ -45,7 +45,8 @@ def usable(location_url: str) -> dict[str, list[dict[str, object]]]:
     base = location_url.rstrip("/")
     found = {}
     for zone in listed(asked(f"{base}/queries/zones"), "zoneList", "zone"):
-        zone_id = str(zone["zoneId"])
+        if not isinstance(zone_id := zone.get("zoneId"), str):
+            raise ValueError("the Location API lists a zone without zoneId")
         answer = asked(f"{base}/queries/zones/{quote(zone_id)}/accessPoints")
         points = listed(answer, "accessPointList", "accessPoint")
         found[zone_id] = [point for point in points if point.get("operationStatus") == "Serviceable"]
@@ -73,7 +74,7 @@ def main(arguments: list[str]) -> int:
     try:
         zones = usable(location_url)
         store(target, {f"zone:{zone}": json.dumps(points).encode() for zone, points in zones.items()})
-    except (OSError, ValueError, KeyError, HTTPException) as error:
+    except (OSError, ValueError, HTTPException) as error:
         sys.stderr.write(f"loader: {error}; remedy: see that {location_url} and {address} answer\n")
         return 4
     sys.stdout.write(json.dumps({"zones": {zone: len(points) for zone, points in zones.items()}}) + "\n")

@@ -171,6 +171,17 @@ async def test_a_key_that_is_not_what_was_stored_is_found(
 
 
 @needs_memcached
+async def test_items_may_live_longer_by_the_time_for_which_the_app_was_stopped(tmp_path: Path) -> None:
+    async with memcached(tmp_path) as served:
+        address = Address(LOOPBACK, served.port)
+        truth = await fill(address, ITEMS)
+        item = ITEMS[WITH_ALL]
+        for seconds, holds in ((6, True), (-6, False), (12, False)):
+            await store(address, WITH_ALL, Item(item.value, item.flags, keys.TTL_S + 15 + seconds))
+            assert (await prove(address, truth, frozen_s=5.0)).holds == holds, f"{seconds} s longer"
+
+
+@needs_memcached
 async def test_a_key_that_is_gone_is_found(tmp_path: Path) -> None:
     async with memcached(tmp_path) as served:
         address = Address(LOOPBACK, served.port)

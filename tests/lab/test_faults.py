@@ -1,41 +1,46 @@
-"""A sample of the fault campaign: one fault in the middle of a migration, and everything comes to rest by itself.
+"""A sample of the fault campaigns: one fault in the middle of a migration, and everything comes to rest by itself.
 
-The whole of it is `make soak PART=faults-m2`; what holds after a case is said there, in `tests/soak/faults_m2.py`.
+The whole of it is `make soak PART=faults-m1` and its like; what holds after a case: `tests/soak/faults.py`.
 """
 
 import pytest
 
-from tests.soak.faults_m2 import Bench, all_cases
+from tests.soak.faults import Bench, all_cases
 
 from .conftest import Lab
 
 pytestmark = pytest.mark.lab
 
 GOES_BACK = [
-    "kill-engine after commit of StepDone send-image",
-    "kill-engine before commit of StepDone fence",
-    "kill-dockerd at start (target)",
-    "cut-ssh at last-bytes (source)",
-    "time-out at prove (target)",
+    ("M1", "cut-link at send-filesystem (source)"),
+    ("M2", "kill-engine after commit of StepDone send-image"),
+    ("M2", "kill-engine before commit of StepDone fence"),
+    ("M2", "kill-dockerd at start (target)"),
+    ("M2", "cut-ssh at last-bytes (source)"),
+    ("M2", "time-out at prove (target)"),
+    ("M3", "kill-criu at start (target)"),
+    ("M3", "kill-engine after commit of StepDone last-checkpoint"),
+    ("M3", "fill-disk at last-pages (target)"),
 ]
 GOES_FORWARD = [
-    "kill-engine after commit of StepDone prove",
-    "unheard at switch (target)",
-    "kill-engine at the end of remove-source (source)",
+    ("M2", "kill-engine after commit of StepDone prove"),
+    ("M2", "unheard at switch (target)"),
+    ("M2", "kill-engine at the end of remove-source (source)"),
+    ("M3", "kill-criu at last-checkpoint (source)"),
 ]
 
 
-@pytest.mark.parametrize("case", GOES_BACK)
+@pytest.mark.parametrize(("strategy", "case"), GOES_BACK)
 async def test_a_fault_before_the_proof_leaves_the_source_serving_and_the_next_migration_succeeds(
-    lab: Lab, case: str
+    lab: Lab, strategy: str, case: str
 ) -> None:
-    async with Bench.open(lab) as bench:
-        assert (await bench.run(all_cases()[case]))["on"] == "source"
+    async with Bench.open(lab, strategy) as bench:
+        assert (await bench.run(all_cases(strategy)[case]))["on"] == "source"
 
 
-@pytest.mark.parametrize("case", GOES_FORWARD)
-async def test_a_fault_after_the_proof_leaves_the_target_serving_and_the_next_migration_succeeds(
-    lab: Lab, case: str
+@pytest.mark.parametrize(("strategy", "case"), GOES_FORWARD)
+async def test_a_fault_after_the_proof_or_survived_leaves_the_target_serving_and_the_next_migration_succeeds(
+    lab: Lab, strategy: str, case: str
 ) -> None:
-    async with Bench.open(lab) as bench:
-        assert (await bench.run(all_cases()[case]))["on"] == "target"
+    async with Bench.open(lab, strategy) as bench:
+        assert (await bench.run(all_cases(strategy)[case]))["on"] == "target"

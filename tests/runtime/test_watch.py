@@ -9,12 +9,13 @@ import pytest
 
 from pillion.core.events import Event, HostLost, HostReturned, InstanceStopped
 from pillion.core.migration import Migration, Phase
-from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId, Readiness
+from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId, Readiness, StepId
+from pillion.core.plan import Situation
 from pillion.core.state import AppState, Fleet
 from pillion.errors import HostUnreachable, UserPlaneError
 from pillion.hosts.base import ContainerInfo, ContainerState
 from pillion.runtime.watch import Watch, WatchSettings
-from tests.core.examples import A2, MEC1, MEC2
+from tests.core.examples import A2, MEC1, MEC2, PLANS
 
 SERVING = Instance(A2.id, MEC1, Epoch(2))
 pytestmark = pytest.mark.looptime
@@ -123,6 +124,22 @@ async def test_not_while_its_migration_stops_it_nor_twice():
         scene.change(lambda state: replace(state, migration=None, stopped="it was paused"))
         await asyncio.sleep(50)
         assert scene.driver.events == []
+
+
+async def test_a_pause_for_a_checkpoint_is_no_stop():
+    async with watched() as scene:
+        scene.host.state = ContainerState.PAUSED
+        target = Instance(A2.id, MEC2, Epoch(3))
+        plan = PLANS["M3"].plan(Situation(A2, SERVING, target))
+        moving = Migration(MigrationId("a2-3"), A2, SERVING, target, "M3", Phase.PRE_RELOCATING, plan)
+        taking = replace(moving, running=frozenset({StepId("first-checkpoint")}))
+        scene.change(lambda state: replace(state, migration=taking))
+        await asyncio.sleep(5)
+        assert scene.driver.events == []
+        sending = replace(moving, running=frozenset({StepId("send-checkpoint")}))
+        scene.change(lambda state: replace(state, migration=sending))
+        await asyncio.sleep(1.5)
+        assert scene.driver.events == [InstanceStopped(A2.id, SERVING, "paused")]
 
 
 @pytest.mark.parametrize("way", ["answers", "hangs"])

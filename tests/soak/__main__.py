@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 
+from tests.soak.calibration import Calibration
 from tests.soak.campaign import Part, campaign
+from tests.soak.faults import Faults
+from tests.soak.migrations import Migrations
 
-PARTS = {
-    "faults-m2": "tests.soak.faults_m2:FaultsM2",
-    "migrations-m2": "tests.soak.migrations_m2:MigrationsM2",
-    "calibration": "tests.soak.calibration:Calibration",
+STRATEGIES = ("M1", "M2", "M3")
+PARTS: dict[str, Callable[[], Part]] = {
+    **{f"faults-{name.lower()}": partial(Faults, name) for name in STRATEGIES},
+    **{f"migrations-{name.lower()}": partial(Migrations, name) for name in STRATEGIES},
+    "calibration": Calibration,
 }
 
 
@@ -33,9 +37,9 @@ def main() -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     codes = []
     for name in options.part or PARTS:
-        module, _, kind = PARTS[name].partition(":")
-        make: Callable[[], Part] = getattr(importlib.import_module(module), kind)
-        codes.append(asyncio.run(_until_told(campaign(make(), fresh=options.fresh, limit_s=60 * options.minutes))))
+        codes.append(
+            asyncio.run(_until_told(campaign(PARTS[name](), fresh=options.fresh, limit_s=60 * options.minutes)))
+        )
     return max(codes, key=(0, 3, 1).index)
 
 

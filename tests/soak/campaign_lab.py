@@ -1,4 +1,4 @@
-"""What the campaigns `migrations-m2` and `calibration` run on: a lab of their own, and an engine in its own process."""
+"""What the campaigns `migrations-m…` and `calibration` run on: a lab of their own, and an engine in its own process."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ class Engine:
                         return each["host"], each["epoch"]
                 await asyncio.sleep(_LOOK_S)
 
-    async def move(self, app: str, target: str) -> MigrationReport:
-        """Ask for an M2 migration and wait for its end, whatever that is."""
+    async def move(self, app: str, target: str, strategy: str = "M2") -> MigrationReport:
+        """Ask for a migration and wait for its end, whatever that is."""
         after = await asyncio.to_thread(store.last_seq, self._state.journal)
-        await ask(self._state.control_socket, "POST", "/migrate", {"app": app, "to": target, "strategy": "M2"})
+        await ask(self._state.control_socket, "POST", "/migrate", {"app": app, "to": target, "strategy": strategy})
         async with asyncio.timeout(_MIGRATES_S):
             while True:
                 records = await asyncio.to_thread(lambda: list(store.read(self._state.journal, after)))

@@ -38,7 +38,9 @@ async def check_rest(
         raise Violation(f"the user plane sends to {steered}, not to {serving.host}")
     told = await asyncio.gather(*(_answer(str(host.address), port) for host in lab.settings.hosts.values()))
     answering = dict(zip(lab.settings.hosts, told, strict=True))
-    if {host: epoch for host, epoch in answering.items() if epoch is not None} != {serving.host: serving.epoch}:
+    # A restored process tells the epoch that it was born with.
+    epochs = {host: epoch for host, epoch in answering.items() if epoch is not None}
+    if list(epochs) != [serving.host] or epochs[serving.host] > serving.epoch:
         raise Violation(
             f"asked directly, epochs answer as {answering}; serving is {serving.container} on {serving.host}"
         )
@@ -67,6 +69,7 @@ docker ps --all --format 'container {{.Names}} {{.State}}'
 docker images --format 'image {{.Repository}}:{{.Tag}}'
 docker volume ls --format 'volume {{.Name}}'
 ls -A /var/lib/pillion/LAB | sed 's/^/file /'
+for kept in /dev/shm/pillion/LAB/* /var/lib/pillion/LAB/criu/*; do [ ! -e "$kept" ] || echo "checkpoint $kept"; done
 pgrep -f 'helper-[0-9a-f]*.pyz' | sed 's/^/helper /'
 """
 
@@ -101,7 +104,11 @@ async def _left(
         found = {line for line in lines if _is_a2s(line)}
         wanted = set()
         if host == serving.host:
-            wanted = {f"container {serving.container} running", f"volume {serving.volume}"}
+            wanted = {
+                f"container {serving.container} running",
+                f"container {serving.container}.net running",
+                f"volume {serving.volume}",
+            }
         may_be = wanted | ({f"image {serving.image}"} if wanted else set())
         wrong += [f"{host}: {line}" for line in sorted(found - may_be)]
         wrong += [f"{host}: no {line}" for line in sorted(wanted - found)]
@@ -110,7 +117,8 @@ async def _left(
         if len(helpers) > 1:
             wrong.append(f"{host}: {len(helpers)} transfer helpers")
         files = {line.removeprefix("file ") for line in lines if line.startswith("file ")}
-        files -= {"epoch", *(f"tmp-{pid}" for pid in helpers)}
+        wrong += [f"{host}: {line}" for line in lines if line.startswith("checkpoint ")]
+        files -= {"epoch", "criu", *(f"tmp-{pid}" for pid in helpers)}
         allowed = ("helper-", "tmp-") if helper_killed else ("helper-",)
         wrong += [f"{host}: file {name}" for name in sorted(files) if not name.startswith(allowed)]
     return wrong + _left_in(lab.state)

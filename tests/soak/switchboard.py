@@ -23,13 +23,19 @@ from pillion.core.plan import (
     OpenLink,
     Plan,
     ProveTarget,
+    RemoveCheckpoints,
     RemoveImage,
     RemoveInstance,
     StartTarget,
     Step,
     SwitchTraffic,
+    TakeCheckpoint,
     TellApp,
+    TransferCheckpoint,
+    TransferFiles,
+    TransferFilesystem,
     TransferImage,
+    TransferOwnImage,
     TransferVolume,
     Work,
 )
@@ -61,7 +67,7 @@ class Hurts(StrEnum):
 class Fault:
     """A kind of fault: when it strikes, for how long, and the kinds of work that it cannot hurt, each with the reason.
 
-    `lasts_s`: how long at least; None: until the step has ended.
+    `lasts_s`: how long at least; None: until the step has ended. `only`: what it takes to be hurt at all.
     """
 
     name: str
@@ -69,6 +75,7 @@ class Fault:
     hurts: Hurts
     spares: Mapping[type[Work], str] = field(default_factory=dict, hash=False)
     lasts_s: float | None = None
+    only: Callable[[Work], bool] = lambda _: True
 
     def __str__(self) -> str:
         return f"{self.name} {_WHEN.get(self.do, '')}".strip()
@@ -76,10 +83,11 @@ class Fault:
 
 _APP_ITSELF = "speaks to the app itself"
 _HAPROXY = "speaks to HAProxy alone"
-_OF_ONE_HOST: tuple[type[Work], ...] = (
+_WITHOUT_HELPER: tuple[type[Work], ...] = (
     *(TellApp, CommitImage, CreateVolume, CreateContainer, FenceSource, StartTarget, ProveTarget),
-    *(SwitchTraffic, KillSource, RemoveInstance, RemoveImage),
+    *(SwitchTraffic, KillSource, RemoveImage),
 )
+_OF_ONE_HOST: tuple[type[Work], ...] = (*_WITHOUT_HELPER, TakeCheckpoint, RemoveCheckpoints, RemoveInstance)
 _NO_TRANSFER = dict.fromkeys(_OF_ONE_HOST, "sends nothing from host to host")
 _FULL_DISK: dict[type[Work], str] = {
     OpenLink: "writes nothing: the helpers run since the plan was made",
@@ -90,10 +98,14 @@ _FULL_DISK: dict[type[Work], str] = {
     CloseLink: "writes nothing",
     RemoveInstance: "needs no room",
     RemoveImage: "needs no room",
+    RemoveCheckpoints: "needs no room",
 }
 _BETWEEN_HELPERS = "goes on between the helpers"
 _SHORT = dict.fromkeys(
-    (TellApp, OpenLink, CreateVolume, TransferVolume, FenceSource, ProveTarget, SwitchTraffic, RemoveImage, CloseLink),
+    (
+        *(TellApp, OpenLink, CreateVolume, TransferVolume, TransferFiles, FenceSource, ProveTarget, SwitchTraffic),
+        *(RemoveImage, RemoveCheckpoints, CloseLink),
+    ),
     "is too short to have a midst",
 )
 _NO_DOCKERD: dict[type[Work], str] = {
@@ -103,6 +115,17 @@ _NO_DOCKERD: dict[type[Work], str] = {
     CloseLink: _BETWEEN_HELPERS,
 }
 
+_SENDS_LITTLE: dict[type[Work], str] = {
+    OpenLink: "sends little",
+    TransferFiles: "sends little: A2 writes to its DV when it is moved by M3",
+    TransferOwnImage: "sends little: the target has the original image",
+}
+
+
+def _runs_criu(work: Work) -> bool:
+    return isinstance(work, TakeCheckpoint) or (isinstance(work, StartTarget) and work.restored)
+
+
 FAULTS = (
     Fault("kill-engine", Do.BEGIN, Hurts.MAY),
     Fault("kill-engine", Do.MIDST, Hurts.MAY, _SHORT),
@@ -111,12 +134,13 @@ FAULTS = (
     Fault("kill-dockerd", Do.MIDST, Hurts.MAY, _SHORT),
     Fault("cut-ssh", Do.BEGIN, Hurts.MAY, {TellApp: _APP_ITSELF, SwitchTraffic: _HAPROXY}),
     Fault("cut-link", Do.BEGIN, Hurts.SUFFERS, {**_NO_TRANSFER, CloseLink: "asks nothing of the other host"}, 3.0),
-    Fault("slow-link", Do.BEGIN, Hurts.SUFFERS, {**_NO_TRANSFER, CloseLink: "sends nothing", OpenLink: "sends little"}),
+    Fault("slow-link", Do.BEGIN, Hurts.SUFFERS, {**_NO_TRANSFER, CloseLink: "sends nothing", **_SENDS_LITTLE}),
     Fault("fill-disk", Do.BEGIN, Hurts.FAILS, _FULL_DISK),
     Fault("refuse", Do.REFUSE, Hurts.FAILS),
     Fault("unheard", Do.UNHEARD, Hurts.FAILS),
     Fault("time-out", Do.BEGIN, Hurts.FAILS),
-    Fault("kill-helper", Do.BEGIN, Hurts.MAY, dict.fromkeys(_OF_ONE_HOST, "does not need the helper")),
+    Fault("kill-helper", Do.BEGIN, Hurts.MAY, dict.fromkeys(_WITHOUT_HELPER, "does not need the helper")),
+    Fault("kill-criu", Do.BEGIN, Hurts.MAY, only=lambda work: _runs_criu(work)),
 )
 
 
@@ -136,20 +160,27 @@ def cases_of(plan: Plan) -> Iterator[Place]:
     """Every fault at every step of a plan from `SOURCE` to `TARGET`, but those that cannot hurt it; step by step."""
     for step in plan.steps:
         for fault in FAULTS:
-            if type(step.work) not in fault.spares:
+            if type(step.work) not in fault.spares and fault.only(step.work):
                 for role in _roles(fault, step.work):
                     yield Place(fault, step.id, role)
+
+
+_AT_ONE_END = ("kill-engine", "cut-link", "slow-link", "refuse", "unheard")
 
 
 def _roles(fault: Fault, work: Work) -> tuple[HostId, ...]:
     """The hosts of a piece of work to which a fault is done in turn."""
     match work:
-        case OpenLink() | TransferImage() | TransferVolume() | CloseLink():
-            if fault.name in ("kill-engine", "cut-link", "slow-link", "refuse", "unheard"):
+        case OpenLink() | CloseLink() | TransferImage() | TransferOwnImage() | TransferFilesystem():
+            if fault.name in _AT_ONE_END:
                 return (SOURCE,)
-            if fault.name == "fill-disk" and isinstance(work, TransferVolume):
+            if fault.name == "fill-disk" and isinstance(work, TransferFilesystem):
                 return (TARGET,)  # the source reads
             return (SOURCE, TARGET)
+        case TransferVolume() | TransferFiles() | TransferCheckpoint():
+            if fault.name in _AT_ONE_END:
+                return (SOURCE,)
+            return (TARGET,) if fault.name == "fill-disk" else (SOURCE, TARGET)
         case _:
             return (work.instance.host,)
 
@@ -210,6 +241,8 @@ class Switchboard:
                 return "pkill -KILL -x dockerd", "true"
             case "cut-ssh":
                 return "pkill -KILL -x sshd-session", "true"
+            case "kill-criu":
+                return _KILL_CRIU, "test -e /run/criu-killed"
             case "kill-helper":
                 return f"pkill -KILL -f '{_HELPER}'", "true"
             case "cut-link":
@@ -233,10 +266,18 @@ class Switchboard:
                 return f"{inside} {_FULL} {folder}", f"{inside} umount -l {folder}"
             case CommitImage():
                 folder = f"{docker}/image/overlay2/layerdb/tmp"
-            case TransferImage(source=source) if source.host == host:
+            case TransferImage(source=source) | TransferOwnImage(source=source) if source.host == host:
                 folder = f"/var/lib/pillion/{self._lab.settings.lab}/tmp-$(pgrep -f '{_HELPER}')"
-            case TransferImage():
+            case TransferImage() | TransferOwnImage():
                 folder = f"{docker}/tmp"
+            case TransferFilesystem():
+                folder = f"{docker}/image/overlay2/layerdb/tmp"
+            case TransferFiles(target=target):
+                upper = f"docker inspect -f '{{{{.GraphDriver.Data.UpperDir}}}}' {target.container}"
+                folder = f"$(dirname $({upper}))"
+            case TakeCheckpoint() | TransferCheckpoint():
+                folder = f"/dev/shm/pillion/{self._lab.settings.lab}"
+                return f"mkdir -p {folder} && {_FULL} {folder}", _EMPTY
             case CreateVolume():
                 folder = f"{docker}/volumes"
             case TransferVolume(target=target):
@@ -253,6 +294,11 @@ class Switchboard:
 _FULL = "mount -t tmpfs -o size=4k,nr_inodes=1 full"
 _EMPTY = "awk '$1 == \"full\" { print $2 }' /proc/mounts | xargs -r umount -l"
 _HELPER = "helper-[0-9a-f]*.pyz"
+_KILL_CRIU = """
+rm -f /run/criu-killed
+( for i in $(seq 800); do pkill -KILL -x criu && touch /run/criu-killed && break; sleep 0.005; done ) >/dev/null 2>&1 &
+""".strip()
+"""It strikes when the step has come to run it; that it did is asked for afterwards."""
 _SLOW = """
 tc qdisc add dev eth0 root handle 1: htb default 1
 tc class add dev eth0 parent 1: classid 1:1 htb rate 1gbit
@@ -274,7 +320,11 @@ def _signal(work: Work, name: str) -> str:
             return f"pkill -{name} -f a2.py"
         case SwitchTraffic():  # its container has no pkill, and its first process, which serves nobody, goes on
             return f'for p in /proc/[0-9]*; do [ "$(cat $p/comm)" != haproxy ] || kill -{name} ${{p#/proc/}}; done'
-        case OpenLink() | TransferImage() | TransferVolume() | CloseLink():
+        case (
+            OpenLink() | CloseLink() | TransferImage() | TransferOwnImage() | TransferFilesystem() | RemoveCheckpoints()
+        ):
+            return f"pkill -{name} -f '^dockerd|{_HELPER}'"
+        case TransferVolume() | TransferFiles() | TransferCheckpoint() | TakeCheckpoint():
             return f"pkill -{name} -f '^dockerd|{_HELPER}'"
         case _:
             return f"pkill -{name} -x dockerd"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.soak import calibration, campaign, migrations_m2
+from tests.soak import calibration, campaign, migrations
 from tests.soak.calibration import Calibration
 from tests.soak.campaign import Facts, Result, RunCase, Violation
-from tests.soak.migrations_m2 import BLOCKS, SIZE, MigrationsM2, Tolerance, log_gaps, sums, tolerance
+from tests.soak.migrations import BLOCKS, SIZE, Migrations, Tolerance, log_gaps, sums, tolerance
 
 
 class Fake:
@@ -149,18 +149,18 @@ def block(**changes: Any) -> Facts:
 def blocks(last: Facts) -> list[Result]:
     return [
         Result(case, 20.0, last if number == BLOCKS - 1 else block())
-        for number, case in enumerate(MigrationsM2().cases())
+        for number, case in enumerate(Migrations("M2").cases())
     ]
 
 
 def test_the_blocks_are_200_migrations() -> None:
-    assert [len(MigrationsM2().cases()), BLOCKS * SIZE] == [10, 200]
-    assert MigrationsM2().cases()[-1] == "migrations 181 to 200"
+    assert [len(Migrations("M2").cases()), BLOCKS * SIZE] == [10, 200]
+    assert Migrations("M2").cases()[-1] == "migrations 181 to 200"
 
 
 def test_200_equal_migrations_hold() -> None:
-    assert MigrationsM2().failures(blocks(block())) == []
-    assert "200 of 200 completed" in MigrationsM2().page(blocks(block()))
+    assert Migrations("M2").failures(blocks(block())) == []
+    assert "200 of 200 completed" in Migrations("M2").page(blocks(block()))
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_each_thing_that_grows_or_is_lost_is_a_failure_and_the_page_is_still_wri
     changes: Mapping[str, Any], said: str
 ) -> None:
     results = blocks(block(**changes))
-    assert any(said in line for line in MigrationsM2().failures(results))
-    assert MigrationsM2().page(results)
+    assert any(said in line for line in Migrations("M2").failures(results))
+    assert Migrations("M2").page(results)
 
 
 def test_blocks_that_were_left_out_after_an_interruption_make_no_trend() -> None:
     results = [*blocks(block())[:-1], Result("migrations 181 to 200", 0.0, {"lab": "another", "left_out": True})]
-    assert "start over" in MigrationsM2().failures(results)[0]
-    assert "started over" in MigrationsM2().page(results)
+    assert "start over" in Migrations("M2").failures(results)[0]
+    assert "started over" in Migrations("M2").page(results)
 
 
 def test_a_tolerance_is_for_growth_and_none_means_the_same() -> None:
@@ -268,4 +268,4 @@ def test_the_interval_of_a_difference_holds_it_and_is_the_same_each_time() -> No
 
 def test_the_ratio_is_of_the_last_block_to_the_first() -> None:
     faster = block(migration={"downtime_s": 0.15})
-    assert migrations_m2.ratio([block(), faster]) == pytest.approx(0.5)
+    assert migrations.ratio([block(), faster]) == pytest.approx(0.5)

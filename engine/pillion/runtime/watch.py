@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pillion.core.events import HostLost, HostReturned, InstanceStopped
-from pillion.core.migration import PREPARABLE, Phase
+from pillion.core.migration import PREPARABLE, Migration, Phase
 from pillion.core.model import AppId, HostId
+from pillion.core.plan import TakeCheckpoint
 from pillion.core.state import AppState
 from pillion.errors import HostError, UserPlaneError
 from pillion.hosts.base import ContainerInfo, ContainerState, MecHost
@@ -110,6 +111,8 @@ class Watch:
         if serving is None or now.serving != before.serving or now.migration != before.migration:
             return
         found = containers.get(serving.container)
+        if found and found.state is ContainerState.PAUSED and _is_dumped(now.migration):
+            return  # The engine of the host stops it for the length of a checkpoint.
         if found is None or found.state is not ContainerState.RUNNING:
             may_start = now.migration is None or now.migration.phase in PREPARABLE
             if may_start and not now.stopped:
@@ -152,3 +155,10 @@ class Watch:
             return any([await self._steering.reaches(s.app.id, s.serving.host) for s in served if s.serving])
         except UserPlaneError:
             return True
+
+
+def _is_dumped(moving: Migration | None) -> bool:
+    """Whether a checkpoint of the app is being taken right now."""
+    if moving is None or moving.plan is None:
+        return False
+    return any(isinstance(moving.plan.step(step).work, TakeCheckpoint) for step in moving.running)

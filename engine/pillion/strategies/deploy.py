@@ -28,13 +28,13 @@ def hold_traffic(target: Instance) -> Step:
     return Step(StepId("hold"), Group.PRE_RELOCATION, Place.TARGET, HoldTraffic(target))
 
 
-def bring_up(target: Instance) -> tuple[Step, ...]:
-    """The relocation where nothing serves: start, proof, switch."""
+def bring_up(target: Instance, *, restored: bool = False) -> tuple[Step, ...]:
+    """The relocation where nothing serves: start, proof, switch. `restored`: it may be a restored process that runs."""
     start, prove, switch = map(StepId, ("start", "prove", "switch"))
     move, place = Group.RELOCATION, Place.TARGET
     return (
         Step(start, move, place, StartTarget(target)),
-        Step(prove, move, place, ProveTarget(target), frozenset({start})),
+        Step(prove, move, place, ProveTarget(target, restored), frozenset({start})),
         Step(switch, move, place, SwitchTraffic(target), frozenset({prove})),
     )
 

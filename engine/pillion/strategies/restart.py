@@ -17,7 +17,7 @@ def _restart(situation: Situation) -> Plan:
     # A copy made in the middle of a migration still believes that it is in one.
     tell = TellApp(target, in_migration=False)
     told = (Step(StepId("tell-target"), Group.CLEAN_UP, Place.TARGET, tell),) if app.phase_hook else ()
-    return Plan("restart", (hold_traffic(target), *bring_up(target), *told))
+    return Plan("restart", (hold_traffic(target), *bring_up(target, restored=True), *told))
 
 
 RESTART = Strategy("restart", "start an instance again from what its host holds of it", _restart)

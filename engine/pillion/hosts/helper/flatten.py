@@ -1,8 +1,10 @@
 """A container's whole filesystem moved as an image of one layer and no configuration: `docker export`, `docker import`.
 
-One stream from the source's engine into the target's: nothing is written to disk on the way. The target holds the
-archive's last bytes back until its digest was right, so that a cut or damaged one never becomes an image. Source:
-Docker Engine API v1.41, `GET /containers/{id}/export`, `POST /images/create?fromSrc=-`.
+One stream from the source's engine into the target's: nothing is written to disk on the way, and nothing is compressed,
+since on a fast link the import takes longer than the wire. An engine takes an archive without its end marker for a
+whole one, if only the request ends well. So the target holds the archive's last bytes back until its digest was right,
+and else cuts the request; and the source looks for the marker, because an engine ends an export well that went wrong.
+Source: Docker Engine API v1.41, `GET /containers/{id}/export`, `POST /images/create?fromSrc=-`; POSIX, pax.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from urllib.parse import quote, urlencode
 from pillion.hosts.helper.engine import DockerEngine, check_progress, refusal
 from pillion.hosts.helper.images import held_back, with_tag
 from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused
+
+_END_MARKER = bytes(1024)
 
 
 def send(
@@ -32,14 +36,20 @@ def _exported(engine: DockerEngine, container: str) -> Iterator[bytes]:
     with engine.request("GET", f"/containers/{quote(container)}/export") as response:
         if response.status != 200:
             raise refusal(response.status, response.read())
+        end = b""
         while data := response.read(CHUNK_BYTES):
+            end = (end + data[-len(_END_MARKER) :])[-len(_END_MARKER) :]
             yield data
+    if end != _END_MARKER:  # seen when a file gets shorter while it is read
+        raise Refused(f"the export of {container} ended early: its files changed meanwhile", "try again")
 
 
 def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
-    """Import an archive as it arrives; `load`: seconds from its first byte. Raises Refused, Cut."""
+    """Import an archive as it arrives; `load`: seconds from its first byte. Raises Refused, Cut; then there is none."""
     started = time.monotonic()
-    repository, _, tag = with_tag(header["image"]).rpartition(":")
+    name = with_tag(header["image"])
+    _make_way(engine, name, header["labels"]["pillion.lab"])
+    repository, _, tag = name.rpartition(":")
     # Source: Dockerfile reference, LABEL; a JSON string is a quoted one there.
     changes = [("changes", f"LABEL {json.dumps(key)}={json.dumps(value)}") for key, value in header["labels"].items()]
     query = urlencode([("fromSrc", "-"), ("repo", repository), ("tag", tag), *changes])
@@ -48,6 +58,17 @@ def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
             raise refusal(response.status, response.read())
         check_progress(response)
     body.finish()
-    if engine.image(header["image"]) is None:
-        raise Refused(f"the Docker Engine took image {header['image']} in, but does not have it")
+    if engine.image(name) is None:
+        raise Refused(f"the Docker Engine took image {name} in, but does not have it")
     return {"load": time.monotonic() - started}
+
+
+def _make_way(engine: DockerEngine, name: str, lab: str) -> None:
+    """Remove what an earlier call made under this name: an import would leave it there without one. Raises Refused."""
+    found = engine.image(name)
+    if found is None:
+        return
+    if (found["Config"].get("Labels") or {}).get("pillion.lab") != lab:
+        raise Refused(f"image {name} is not this lab's", "rename or remove it")
+    with engine.request("DELETE", f"/images/{quote(name, safe='/:@')}") as response:
+        response.read()  # one in use stays until its container goes

@@ -19,7 +19,7 @@ from typing import Any
 from pillion.hosts.helper import flatten, images, volumes
 from pillion.hosts.helper.checkpoints import Checkpoints
 from pillion.hosts.helper.engine import DockerEngine
-from pillion.hosts.helper.wire import CHUNK_BYTES, Connection, Cut, Header, Refused, refused_by_system
+from pillion.hosts.helper.wire import Connection, Cut, Header, Refused, refused_by_system
 
 _TOKEN_TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 10.0
@@ -113,8 +113,7 @@ class Link:
             asked = time.monotonic()
             connection.ask({"do": "drop"})
             began = time.monotonic()
-            zeros = bytes(CHUNK_BYTES)
-            connection.ask({"do": "drop"}, iter(lambda: zeros if time.monotonic() < began + seconds else b"", b""))
+            connection.pour({"do": "drop"}, seconds)
             return {"round trip": began - asked}
 
         return self._timed(transfer)
@@ -185,7 +184,7 @@ class Link:
                 elif header["do"] == "image":
                     answer = images.receive(header, body, self._engine)
                 elif header["do"] == "drop":
-                    body.finish()
+                    body.discard()
                     answer = {}
                 elif header["do"] == "filesystem":
                     answer = flatten.receive(header, body, self._engine)

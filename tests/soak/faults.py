@@ -1,6 +1,6 @@
-"""Pulling the plug anywhere in an M2 migration of A2: every edge of the journal, every fault at every step.
+"""Pulling the plug anywhere in a migration of A2: every edge of the journal, every fault at every step, each strategy.
 
-The edges and steps are not listed here: they are what the core decides when M2's plan is performed, and a migration
+The edges and steps are not listed here: they are what the core decides when the plan is performed, and a migration
 recorded on the lab has to show the same. One case: A2 is at rest on one host, the UE asks all the while, a migration is
 asked for, and one fault strikes. Then everything has to come to rest by itself, and the next migration to succeed.
 """
@@ -41,7 +41,7 @@ from pillion.core.model import Epoch, HostId, StepId
 from pillion.core.plan import Plan, Situation, Step
 from pillion.core.state import Fleet
 from pillion.errors import JournalError
-from pillion.experiments.http import control_sandbox
+from pillion.experiments.http import ask_json, control_sandbox
 from pillion.lab import up
 from pillion.lab.state import LabState
 from pillion.runtime.control import ask
@@ -61,6 +61,7 @@ from tests.soak.world import (
 
 LAB_FILE = Path(__file__).parent / "lab.pillion.yml"
 LEAST_EDGES = 20
+_TO_THE_DV = "/changePhase?inMigration=1"
 REFUSED = StepId("prove")
 """Where a migration is made to fail, to have the edges of its way back: as late as it can."""
 
@@ -87,15 +88,15 @@ class KillAtEdge:
 Case = KillAtEdge | Place
 
 
-def performed(lab: LabSettings, refused: StepId | None = None) -> tuple[Plan, list[str]]:
-    """The plan of a migration of A2 by its strategy, and the edges of its journal, in order.
+def performed(lab: LabSettings, strategy: str, refused: StepId | None = None) -> tuple[Plan, list[str]]:
+    """The plan of a migration of A2 by a strategy, and the edges of its journal, in order.
 
     The core decides; a world in which everything succeeds but the step `refused` answers.
     """
     app = next(app for app in lab.app_list() if app.id == A2)
     policy = replace(lab.policy(), hosts=frozenset({SOURCE, TARGET}), start={A2: SOURCE})
     strategies, fleet, plans, edges = config.all_plans(), Fleet.empty(), list[Plan](), list[str]()
-    for first in (EngineStarted(Epoch(1), policy, (app,)), MigrationRequested(A2, TARGET)):
+    for first in (EngineStarted(Epoch(1), policy, (app,)), MigrationRequested(A2, TARGET, strategy)):
         moves = isinstance(first, MigrationRequested)
         events: list[Event] = [first]
         for event in events:
@@ -117,11 +118,11 @@ def performed(lab: LabSettings, refused: StepId | None = None) -> tuple[Plan, li
 
 
 @cache
-def all_cases() -> Mapping[str, Case]:
-    """Every case by its name, along the course of the migration, so that no host meets the same fault twice running."""
+def all_cases(strategy: str) -> Mapping[str, Case]:
+    """Every case of a strategy, along the course of the migration, so that no host meets a fault twice running."""
     lab = config.load(LAB_FILE)
-    plan, forth = performed(lab)
-    _, back = performed(lab, REFUSED)
+    plan, forth = performed(lab, strategy)
+    _, back = performed(lab, strategy, REFUSED)
     kills = [KillAtEdge(at, do) for at in forth for do in (Do.KILL_BEFORE, Do.KILL_AFTER)]
     kills += [KillAtEdge(at, do, True) for at in back if at not in forth for do in (Do.KILL_BEFORE, Do.KILL_AFTER)]
     places = list(cases_of(plan))
@@ -133,8 +134,9 @@ def all_cases() -> Mapping[str, Case]:
 class Bench:
     """A lab, an engine under the switchboard, and what was on the hosts before."""
 
-    def __init__(self, lab: Lab, shells: Mapping[str, Shell]) -> None:
+    def __init__(self, lab: Lab, strategy: str, shells: Mapping[str, Shell]) -> None:
         self.lab = lab
+        self._strategy = strategy
         self.story = Story(lab.state.journal)
         self._shells = shells
         self._engine = EngineProcess(lab)
@@ -143,12 +145,12 @@ class Bench:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, lab: Lab) -> AsyncIterator[Bench]:
+    async def open(cls, lab: Lab, strategy: str) -> AsyncIterator[Bench]:
         """The bench of a lab that is up and has no engine; everything is stopped at the end."""
         async with AsyncExitStack() as closing:
             services = [*lab.settings.hosts, USER_PLANE]
             shells = {name: await closing.enter_async_context(Shell.of(lab, name)) for name in services}
-            bench = cls(lab, shells)
+            bench = cls(lab, strategy, shells)
             closing.push_async_callback(bench._engine.stop)
             await bench._start()
             for host in lab.settings.hosts:
@@ -181,7 +183,8 @@ class Bench:
         ]
 
     async def _ask(self, target: HostId) -> None:
-        if await ask(self.lab.state.control_socket, "POST", "/migrate", {"app": A2, "to": target}) is None:
+        order = {"app": A2, "to": target, "strategy": self._strategy}
+        if await ask(self.lab.state.control_socket, "POST", "/migrate", order) is None:
             raise Violation("no engine takes commands")
 
     async def run(self, case: Case) -> Facts:
@@ -263,15 +266,17 @@ def _compare(recorded: Sequence[str], derived: Sequence[str]) -> None:
         raise Violation(f"a migration's journal has the edges {recorded}, not {derived}")
 
 
-class FaultsM2:
-    """The campaign `faults-m2`."""
+class Faults:
+    """The campaigns `faults-m1`, `faults-m2` and `faults-m3`."""
 
-    name = "faults-m2"
-    title = "Every fault at every step of an M2 migration"
+    def __init__(self, strategy: str) -> None:
+        self.name = f"faults-{strategy.lower()}"
+        self.title = f"Every fault at every step of an {strategy} migration"
+        self._strategy = strategy
 
     def cases(self) -> Sequence[str]:
         """Their names."""
-        return list(all_cases())
+        return list(all_cases(self._strategy))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[RunCase]:
@@ -281,28 +286,31 @@ class FaultsM2:
         await up.down(settings, lab.state, purge=True)  # what an earlier run left that was killed
         try:
             await up.up(settings, lab.state)
-            async with Bench.open(lab) as bench:
+            async with Bench.open(lab, self._strategy) as bench:
+                if self._strategy == "M3":  # it is not told of migrations; this way what it writes is in its DV
+                    await ask_json("GET", f"http://{settings.user_plane_address}:{settings.apps[A2].port}{_TO_THE_DV}")
                 await control_sandbox(settings, "POST", "/drive", {"running": True})
                 for _ in lab.settings.hosts:
-                    _compare(await bench.move(), performed(settings)[1])
-                yield lambda case: bench.run(all_cases()[case])
+                    _compare(await bench.move(), performed(settings, self._strategy)[1])
+                yield lambda case: bench.run(all_cases(self._strategy)[case])
         finally:
             await up.down(settings, lab.state, purge=True)
 
     def page(self, results: Sequence[Result]) -> str:
         """The results as Markdown."""
         lab = config.load(LAB_FILE)
-        plan, forth = performed(lab)
-        back = set(performed(lab, REFUSED)[1]) - set(forth)
+        plan, forth = performed(lab, self._strategy)
+        back = set(performed(lab, self._strategy, REFUSED)[1]) - set(forth)
         edges = [
-            f"The journal of an M2 migration has {len(forth)} edges, and the engine is killed before and after the",
-            f"commit of each; the way back of one that fails at `{REFUSED}` has {len(back)} more.",
+            f"The journal of an {self._strategy} migration has {len(forth)} edges, and the engine is killed before and",
+            f"after the commit of each; the way back of one that fails at `{REFUSED}` has {len(back)} more.",
         ]
         return page(results, plan, edges)
 
     def failures(self, results: Sequence[Result]) -> Sequence[str]:
         """What does not hold of all."""
-        missing = set(all_cases()) - {result.case for result in results}
-        at_edges = sum(isinstance(case, KillAtEdge) for case in all_cases().values())
+        cases = all_cases(self._strategy)
+        missing = set(cases) - {result.case for result in results}
+        at_edges = sum(isinstance(case, KillAtEdge) for case in cases.values())
         few = [f"the engine is killed at {at_edges} places of the journal"] if at_edges < LEAST_EDGES else []
         return [*few, *(f"not run: {name}" for name in sorted(missing))]

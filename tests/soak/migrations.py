@@ -1,4 +1,4 @@
-"""200 M2 migrations of A2 in a row, back and forth between two MEC hosts: does anything grow?
+"""200 migrations of A2 in a row by one strategy, back and forth between two MEC hosts: does anything grow?
 
 The engine is a process of its own and follows nobody; the vehicle drives meanwhile, so that the app's state grows as
 it does in use. Each migration is asked for over the control socket and seen by the UE's probe. After every block of
@@ -21,6 +21,7 @@ from statistics import median
 
 from pillion.config import LabSettings
 from pillion.core.measures import summarise
+from pillion.core.model import HostId
 from pillion.core.plan import Group
 from pillion.experiments.http import ask_json, control_sandbox
 from pillion.experiments.ue import asking
@@ -33,15 +34,19 @@ from tests.soak.campaign_lab import Engine, engine, fresh_lab
 A2 = "a2"
 BLOCKS, SIZE = 10, 20
 RATE_HZ = 200.0
+_ANSWERS_S = 0.5
+"""After a migration, so that the UE has had answers from where the app is now."""
 MOST_RATIO = 1.15
 """Median downtime of the last block to that of the first, at most."""
 
 
-class MigrationsM2:
-    """The campaign `migrations-m2`."""
+class Migrations:
+    """The campaigns `migrations-m1`, `migrations-m2` and `migrations-m3`."""
 
-    name = "migrations-m2"
-    title = f"{BLOCKS * SIZE} M2 migrations in a row"
+    def __init__(self, strategy: str) -> None:
+        self.name = f"migrations-{strategy.lower()}"
+        self.title = f"{BLOCKS * SIZE} {strategy} migrations in a row"
+        self._strategy = strategy
 
     def cases(self) -> Sequence[str]:
         """The blocks."""
@@ -58,7 +63,7 @@ class MigrationsM2:
                 nonlocal done
                 if self.cases().index(case) != done:
                     return {"lab": lab_id, "left_out": True}
-                facts = await _block(lab, state, running)
+                facts = await _block(lab, state, running, self._strategy)
                 done += 1
                 return {"lab": lab_id, **facts}
 
@@ -73,22 +78,25 @@ class MigrationsM2:
         return failures(results)
 
 
-async def _block(lab: LabSettings, state: LabState, running: Engine) -> Facts:
+async def _block(lab: LabSettings, state: LabState, running: Engine, strategy: str) -> Facts:
     """`SIZE` migrations, each to the other host; then everything is counted."""
     host, epoch = await running.serving(A2)
     moved = []
     async with asking(lab, state, lab.apps[A2].port, RATE_HZ) as ue:
-        await ue.answered_by(epoch)
+        await ue.answered_from(HostId(host))
         for _ in range(SIZE):
-            report = await running.move(A2, next(other for other in lab.hosts if other != host))
+            report = await running.move(A2, next(other for other in lab.hosts if other != host), strategy)
             host, epoch = await running.serving(A2)
-            await ue.answered_by(epoch)
+            await asyncio.sleep(_ANSWERS_S)
             moved.append(report)
     seen = summarise(await ue.samples())
-    switches = {switch.to_epoch: switch for switch in seen.switchovers}
+    # A restored process keeps its epoch: switchovers are told by their order, if the UE saw all that were performed.
+    done = [report for report in moved if report.status == "completed"]
+    whole = [switch.to_host for switch in seen.switchovers] == [report.started.target.host for report in done]
+    switches = dict(zip((report.started.migration for report in done), seen.switchovers if whole else [], strict=False))
     rows = []
     for report in moved:
-        switch = switches.get(report.started.target.epoch)
+        switch = switches.get(report.started.migration)
         rows.append(
             {
                 "migration": report.started.migration,
@@ -280,7 +288,8 @@ def _went_well(migration: Facts) -> bool:
     return migration["status"] == "completed" and migration["downtime_s"] is not None
 
 
-_STEPS = ("fence", "last-bytes", "start", "prove", "switch", "kill")
+_STEPS = ("fence", "last-bytes", "last-checkpoint", "last-files", "last-pages", "start", "prove", "switch", "kill")
+"""Of whichever strategy; those that it has not stay empty."""
 _HEAD = [
     "",
     "completed",
@@ -363,7 +372,9 @@ def _row(case: str, block: Facts) -> list[object]:
 
 def _step_row(result: Result) -> list[str]:
     rows = [each["steps_s"] for each in result.facts["migrations"] if _went_well(each)]
-    return [result.case, *(f"{median(row[step] for row in rows) * 1000:.1f}" if rows else "" for step in _STEPS)]
+    has = [step for step in _STEPS if rows and step in rows[0]]
+    spent = {step: f"{median(row[step] for row in rows) * 1000:.1f}" for step in has}
+    return [result.case, *(spent.get(step, "") for step in _STEPS)]
 
 
 def _cells(block: Facts) -> list[str]:
