@@ -147,6 +147,8 @@ class MemoryHost(MecHost):
             self._own_container(spec.name)
         else:
             image = self._image(spec.image)
+            if spec.command is None and image.command is None:
+                raise HostRefused(f"create container {spec.name}: no command specified", place=self.id, remedy="")
             if spec.port and any(other.spec.port == spec.port for other in self.machine.containers.values()):
                 problem = f"create container {spec.name}: port {spec.port} is taken"
                 raise HostRefused(problem, place=self.id, remedy=f"end what uses port {spec.port} there")
@@ -390,13 +392,12 @@ class MemoryLink:
             if with_tag(name) not in here.images:
                 raise HostRefused(f"there is no image {name}", place=self._source.id, remedy="")
         moved, base = here.images[with_tag(image)], here.images[with_tag(original)]
-        if moved.layers[: len(base.layers)] != base.layers:
-            raise HostRefused(f"image {image} was not made from {original}", place=self._source.id, remedy="")
+        self._source._refuse_foreign_image(image)
         missing = 0 if with_tag(original) in there.images else 10**6
         there.images.setdefault(with_tag(original), base)
-        layers = base.layers
+        layers = base.layers if moved.layers[: len(base.layers)] == base.layers else moved.layers[:1]
         if len(moved.layers) > len(layers):
-            layers = (*layers, "+".join(moved.layers[len(base.layers) :]))
+            layers = (*layers, "+".join(moved.layers[len(layers) :]))
         there.images[with_tag(image)] = replace(moved, id=f"{moved.id}'", layers=layers)
         done()
         return Transferred(missing + 1000, 0.01, {"save": 0.0, "merge": 0.0, "send": 0.01, "load": 0.01})
@@ -430,7 +431,7 @@ class MemoryLink:
         files = self._source._own_container(container).files
         self._target._refuse_foreign_image(image)
         made = {**labels, LAB_LABEL: self._source._lab}
-        flat = MemoryImage(self._source._world.new_id("sha256"), (f"all of {container}",), made, {}, files)
+        flat = MemoryImage(self._source._world.new_id("sha256"), (f"all of {container}",), made, {}, files, None)
         self._target.machine.images[with_tag(image)] = flat
         done()
         return Transferred(10**6, 0.01, {"load": 0.01})

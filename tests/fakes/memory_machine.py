@@ -32,6 +32,7 @@ class MemoryImage:
     labels: dict[str, str]
     environment: dict[str, str]
     files: Files
+    command: str | None = "serve"
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,9 @@ class Bench(Protocol):
     async def cut_while_sending(self, link: TransferLink, host: MecHost, volume: str, target_volume: str) -> None:
         """Start to send a large volume and break the wire meanwhile; gives back what the call raises."""
 
+    async def cut_filesystem_while_sending(self, link: TransferLink, container: str, image: str) -> None:
+        """The same with a container's filesystem, from source to target."""
+
 
 def spec(original: str, name: str = NAME, volume: str = VOLUME, port: int | None = PORT) -> ContainerSpec:
     epoch = name.rpartition(".")[2]
@@ -328,10 +331,10 @@ class HostContract:
             assert await bench.read_inside(target, following, f"/note-{number - 2}") is None
             source, target = target, source
 
-    async def test_an_image_of_another_origin_is_refused(self, bench: Bench) -> None:
+    async def test_an_image_that_is_not_ours_is_refused(self, bench: Bench) -> None:
         await bench.add_foreign(bench.source, "theirs")
         link = await bench.source.open_link(bench.target)
-        with pytest.raises(HostRefused, match="not made from"):
+        with pytest.raises(HostRefused, match="not this lab's"):
             await link.send_image("theirs", bench.original)
         with pytest.raises(HostRefused, match="no image"):
             await link.send_image("pillion-test/nothing", bench.original)
@@ -377,17 +380,30 @@ class HostContract:
         found = await target.image("pillion-test/zones:2")
         assert found is not None
         assert len(found.layers) == 1
-        _, environment, labels = await bench.settings(target, "pillion-test/zones:2")
-        assert (environment or {}, labels) == ({}, {"pillion.epoch": "2", "odd": 'a "b" $c', "pillion.lab": bench.lab})
+        command, environment, labels = await bench.settings(target, "pillion-test/zones:2")
+        assert (command, environment or {}) == (None, {})
+        assert labels == {"pillion.epoch": "2", "odd": 'a "b" $c', "pillion.lab": bench.lab}
         await target.ensure_volume(COPY, {})
+        with pytest.raises(HostRefused, match="no command"):
+            await target.ensure_container(spec("pillion-test/zones:2", "zones.2", COPY))
         by_hand = replace(spec("pillion-test/zones:2", "zones.2", COPY), command=("python3", "-I", "/serve.py"))
         await target.ensure_container(by_hand)
         await target.ensure_started("zones.2")
         assert (await answer(target)).instance == "zones.2"
         assert await bench.read_inside(target, "zones.2", "/note") == "first"
         assert await bench.read_inside(target, "zones.2", "/etc/motd") is None
+        # From there it goes on by the other strategies, with a first layer that is not the original's.
+        back = await target.open_link(source)
+        await target.commit("zones.2", "pillion-test/zones:3", {"pillion.epoch": "3"})
+        await back.send_image("pillion-test/zones:3", bench.original)
+        await back.send_own_image("zones.2", bench.original, "pillion-test/zones:4", {"pillion.epoch": "4"})
+        committed, own = await source.image("pillion-test/zones:3"), await source.image("pillion-test/zones:4")
+        assert committed is not None
+        assert own is not None
+        assert (committed.layers[:1], own.layers) == (found.layers, found.layers)
         await target.remove_container("zones.2")
-        await target.remove_image("pillion-test/zones:2")
+        for image in ("pillion-test/zones:2", "pillion-test/zones:3"):
+            await target.remove_image(image)
         assert await target.image("pillion-test/zones:2") is None
 
     async def test_a_filesystem_that_is_not_ours_is_not_sent(self, bench: Bench) -> None:
@@ -397,6 +413,41 @@ class HostContract:
             with pytest.raises(HostRefused):
                 await link.send_filesystem(container, "pillion-test/zones:2", {})
         assert await bench.target.image("pillion-test/zones:2") is None
+
+    async def test_a_filesystem_does_not_replace_an_image_that_is_not_ours(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        await bench.add_foreign(target, "theirs")
+        theirs = await target.image("theirs")
+        await started(bench, source)
+        link = await source.open_link(target)
+        for taken in ("theirs", bench.original):
+            with pytest.raises(HostRefused, match="not this lab's") as refusal:
+                await link.send_filesystem(NAME, taken, {})
+            assert refusal.value.place == target.id
+        assert await target.image("theirs") == theirs
+        await link.send_filesystem(NAME, "pillion-test/zones:2", {})
+
+    async def test_a_filesystem_that_is_sent_again_leaves_one_image(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        await started(bench, source)
+        link = await source.open_link(target)
+        for number in range(3):
+            await bench.write_inside(source, NAME, "/note", str(number))
+            await link.send_filesystem(NAME, "pillion-test/zones:2", {})
+        removed = await target.sweep()
+        assert [name for name in removed if name.startswith("image")] == ["image pillion-test/zones:2"]
+
+    async def test_a_cut_link_leaves_no_image_of_a_filesystem(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        await started(bench, source)
+        link = await source.open_link(target)
+        with pytest.raises(HostError):
+            await bench.cut_filesystem_while_sending(link, NAME, "pillion-test/zones:2")
+        assert await target.image("pillion-test/zones:2") is None
+        assert not [name for name in await target.sweep() if name.startswith("image")]
+        again = await source.open_link(target)
+        await again.send_filesystem(NAME, "pillion-test/zones:2", {})
+        assert await target.image("pillion-test/zones:2") is not None
 
     async def prepared(self, bench: Bench) -> TransferLink:
         """A running source whose hook was called twice, a container made for it on the target, and a link."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from asyncio import Task
 
 from pillion.core.model import HostId
-from pillion.hosts.base import MecHost, TransferLink
+from pillion.hosts.base import MecHost, TransferLink, Transferred
 from pillion.hosts.docker import DockerHost
 from pillion.hosts.docker_api import HostTimeouts
 from tests.hosts import mec_hosts
@@ -126,6 +127,22 @@ print(json.dumps(tree))
             await sending
         finally:
             await self.delete(host, volume, "large")
+
+    async def sending_filesystem(self, link: TransferLink, container: str, image: str, then: str) -> Task[Transferred]:
+        """Start to send a container's filesystem with 200 MB in it, and run `then` on the target in the midst of it."""
+        await self.run(self.source, "docker", "exec", container, "sh", "-c", "yes | head -c 200000000 > /large")
+        sending = asyncio.create_task(link.send_filesystem(container, image, {}))
+        arriving = "find /var/lib/docker/overlay2 -maxdepth 3 -path '*/diff/large' -size +10M"
+        wait = f'until [ -n "$({arriving})" ]; do :; done'
+        await self.run(self.target, "timeout", "30", "sh", "-c", f"{wait}; {then}")
+        return sending
+
+    async def cut_filesystem_while_sending(self, link: TransferLink, container: str, image: str) -> None:
+        then = "kill -9 $(pgrep -f '[h]elper-.*hosttest')"
+        try:
+            await (await self.sending_filesystem(link, container, image, then))
+        finally:
+            await self.run(self.source, "docker", "exec", container, "rm", "/large")
 
     async def clean(self) -> None:
         """Everything these tests make, also what is not ours."""

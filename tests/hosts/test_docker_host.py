@@ -261,6 +261,21 @@ async def test_a_full_disk_on_the_target_is_refused_and_leaves_nothing(bench: Do
         mec_hosts.remove("small")
 
 
+async def test_a_filesystem_whose_file_gets_shorter_while_it_is_read_is_refused(bench: DockerBench) -> None:
+    await started(bench, bench.source)
+    link = await bench.source.open_link(bench.target)
+    stop = "kill -STOP $(pgrep -x dockerd)"
+    sending = await bench.sending_filesystem(link, NAME, "pillion-test/zones:2", stop)
+    await bench.run(bench.source, "docker", "exec", NAME, "truncate", "-s", "1000", "/large")
+    await bench.run(bench.target, "sh", "-c", stop.replace("STOP", "CONT"))
+    with pytest.raises(HostRefused, match=r"export of zones\.1 ended early") as refusal:
+        await sending
+    assert refusal.value.place == bench.source.id
+    assert await bench.target.image("pillion-test/zones:2") is None
+    await link.send_filesystem(NAME, "pillion-test/zones:2", {})
+    assert await bench.target.image("pillion-test/zones:2") is not None
+
+
 async def test_only_the_peer_with_the_token_is_let_in(bench: DockerBench) -> None:
     await bench.source.ensure_volume(VOLUME, {})
     await bench.target.ensure_volume(COPY, {})

@@ -137,7 +137,7 @@ async def test_an_answer_that_is_no_memcached_s_is_refused_and_the_connection_no
 
 @pytest.mark.parametrize("answer", [b"", b"VA 3 f0 t-1\r\nab", b"EN"])
 async def test_an_answer_that_does_not_come_in_time_as_a_whole_is_no_answer(answer: bytes) -> None:
-    async with answering(answer) as port, connected(port, timeout_s=0.1) as client:
+    async with answering(answer) as port, connected(port, timeout_s=0.5) as client:
         with pytest.raises(HostUnreachable, match=r"a3: no answer from memcached: TimeoutError"):
             await client.get("key")
 

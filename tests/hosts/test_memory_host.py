@@ -50,7 +50,7 @@ class MemoryBench:
 
     async def settings(self, host: MecHost, image: str) -> tuple[object, object, dict[str, str]]:
         found = self.world.machine(host.id).images[image]
-        return "serve", found.environment, found.labels
+        return found.command, found.environment, found.labels
 
     async def add_foreign(self, host: MecHost, name: str) -> None:
         machine = self.world.machine(host.id)
@@ -71,6 +71,13 @@ class MemoryBench:
     async def cut_while_sending(self, link: TransferLink, host: MecHost, volume: str, target_volume: str) -> None:
         self.world.fail(host.id, "send_volume", Fault.HANG)
         sending = asyncio.ensure_future(link.send_volume(volume, target_volume))
+        await asyncio.sleep(0)
+        await link.close()
+        await sending
+
+    async def cut_filesystem_while_sending(self, link: TransferLink, container: str, image: str) -> None:
+        self.world.fail(self.source.id, "send_filesystem", Fault.HANG)
+        sending = asyncio.ensure_future(link.send_filesystem(container, image, {}))
         await asyncio.sleep(0)
         await link.close()
         await sending

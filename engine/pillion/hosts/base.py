@@ -104,8 +104,8 @@ class TransferLink(Protocol):
         """Move `image` and, where the target lacks it, `original`; only layers that the target lacks are sent.
 
         On success the target has both under the same names. `image` arrives as the original's layers and at most one
-        more, however many it had, so that repeated commits do not pile up layers. Source: Docker image specification
-        v1.2 (the `docker save` format).
+        more, however many it had, so that repeated commits do not pile up layers; one that was not made from the
+        original, as its own first layer and one more. Source: Docker image specification v1.2 (`docker save`).
         Raises HostError; then the target holds at most unnamed layers.
         """
 
@@ -127,7 +127,11 @@ class TransferLink(Protocol):
     async def send_filesystem(self, container: str, image: str, labels: Mapping[str, str]) -> Transferred:
         """Move the container's whole filesystem; the target has it as `image`, one layer without configuration.
 
+        The image has these labels and the lab's, and takes the place of one of this lab that had the name. Volumes are
+        no part of it. `detail` has `load`, which overlaps the rest. Verified by SHA-256 before it becomes an image.
         Source: Docker Engine API, `GET /containers/{id}/export`, `POST /images/create`.
+        Raises HostError, also if the container, or an image of that name on the target, is not this lab's, or if a file
+        got shorter while it was read; then nothing of ours on the target has that name.
         """
 
     async def send_files(self, container: str, target_container: str) -> Transferred:

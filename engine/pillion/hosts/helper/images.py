@@ -1,5 +1,7 @@
 """An app's image moved as the original's layers and one more, sending only layers that the target lacks.
 
+An image that was not made from the original (it was flattened by M1 once) keeps its own first layer instead.
+
 What lies above the original is merged into one layer, and an archive with the layers that the target lacks is streamed
 into the target's engine. It is made from the engine's own archive (`docker save`), or, if the target has the original,
 from the few top layers alone (`overlay.py`). An engine with a graph driver does not open the layers that it has, so
@@ -55,8 +57,9 @@ def send(
         if found is None:
             raise Refused(f"there is no image {name}")
     base = facts[original]["RootFS"]["Layers"]
-    if facts[image]["RootFS"]["Layers"][: len(base)] != base:
-        raise Refused(f"image {image} was not made from {original}", f"start the app from {original} once more")
+    layers = facts[image]["RootFS"]["Layers"]
+    if layers[: len(base)] != base:  # a flattened one, or made from such: it has a first layer of its own
+        base = layers[:1]
     has = connection.ask({"do": "has", "original": original, "layers": base})
     names = [image] if has["original"] == facts[original]["Id"] else [image, original]
     known = set(base[: has["layers"]])

@@ -70,6 +70,9 @@ class Link:
         return {}
 
     def send_image(self, image: str, original: str) -> Header:
+        found = self._engine.image(image)
+        if found is not None and (found["Config"].get("Labels") or {}).get("pillion.lab") != self._lab:
+            raise Refused(f"image {image} is not this lab's", "rename or remove it")
         return self._timed(lambda connection: images.send(connection, self._engine, image, original, self._temp))
 
     def send_own_image(self, container: str, original: str, image: str, labels: dict[str, str]) -> Header:
