@@ -260,7 +260,8 @@ def test_a_plan_is_a_table_for_people(pillion: Pillion):
     assert [row[1] for row in rows if row[0] == "relocation"] == [
         "fence", "last-bytes", "start", "prove", "switch", "kill",
     ]  # fmt: skip
-    assert ["pre-relocation", "create", "target", "send-image", "CreateContainer"] in rows
+    assert ["pre-relocation", "create", "target", "send-image", "CreateContainer", ""] in rows
+    assert any(line.startswith("Expected downtime ") for line in lines)
 
 
 def test_a_plan_is_data_for_programs(pillion: Pillion):
@@ -332,8 +333,19 @@ async def test_events_are_told_from_the_journal_as_lines_or_as_data(process: Pil
 
 async def test_the_plan_starts_where_the_journal_says_the_app_is(pillion: Pillion, tmp_path: Path):
     await journal_of(LabState(tmp_path / "state" / "monaco"), a_moved_app())
-    assert "M2: a2 mec2 → mec1" in pillion("plan", "a2", "--to", "mec1", "-t", OURS).out
-    assert "a2 is served by mec2 already" in pillion("plan", "a2", "--to", "mec2", "-t", OURS).error()
+    there = await asyncio.to_thread(pillion, "plan", "a2", "--to", "mec1", "-t", OURS)
+    assert "M2: a2 mec2 → mec1" in there.out
+    here = await asyncio.to_thread(pillion, "plan", "a2", "--to", "mec2", "-t", OURS)
+    assert "a2 is served by mec2 already" in here.error()
+
+
+def contains(told: object, written: object) -> bool:
+    """Whether all that was written is told; what an older engine did not write yet comes beside it."""
+    if isinstance(told, dict) and isinstance(written, dict):
+        return all(key in told and contains(told[key], value) for key, value in written.items())
+    if isinstance(told, list) and isinstance(written, list):
+        return len(told) == len(written) and all(map(contains, told, written))
+    return told == written
 
 
 def test_a_journal_opened_with_sqlite_tells_what_the_events_tell(process: Pillion, tmp_path: Path):
@@ -348,7 +360,7 @@ def test_a_journal_opened_with_sqlite_tells_what_the_events_tell(process: Pillio
     for (at_utc, kind, subject, body), line, data in zip(rows, lines, told, strict=True):
         assert line.split(" (")[0] == f"{at_utc} {kind} {subject}".strip()
         assert (data["at_utc"], data["kind"], data["subject"]) == (at_utc, kind, subject)
-        assert json.loads(body).items() <= data.items()
+        assert contains(data, json.loads(body))
 
 
 def test_without_a_journal_there_are_no_events(process: Pillion):

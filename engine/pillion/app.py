@@ -72,7 +72,7 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         timeouts = StepTimeouts(**lab.timeouts.model_dump(exclude={"retry_s", "host_lost_s"}))
         steered = {app_id: app.serving.host for app_id, app in fleet.apps.items() if app.serving}
         steering = HaproxySteering(state.admin_socket, steered)
-        steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts)
+        steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts, lab.link_rate_bytes_s)
         driver = Driver(fleet, started, journal, steps)
         location = await closing.enter_async_context(LocationClient(lab.gateway_url, lab.tracking.radius_m))
         control = await serve_control(driver, state.control_socket)

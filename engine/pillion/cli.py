@@ -183,7 +183,7 @@ def plan(lab_file: Path | None, form: str, app: str, to: str, strategy: str | No
     """Show the plan of a migration without carrying it out."""
     from pillion import commands
 
-    commands.show_plan(*_load(lab_file), app, to, strategy, force, form)
+    _run(commands.show_plan(*_load(lab_file), app, to, strategy, force, form))
 
 
 @cli.command()

@@ -12,6 +12,7 @@ import orjson
 
 from pillion import app
 from pillion.config import LabSettings, all_plans
+from pillion.core import forecast
 from pillion.core.events import (
     EngineStarted,
     MigrationAbandoned,
@@ -25,12 +26,14 @@ from pillion.core.events import (
     VisitSatOut,
 )
 from pillion.core.model import AppId, Epoch, HostId, Instance, UeId
-from pillion.core.plan import Group, Situation
+from pillion.core.plan import Group, Situation, Step
+from pillion.core.preflight import Part, losses
 from pillion.core.reports import MigrationReport, migration_reports
 from pillion.errors import ConfigError, EngineError, MigrationError
 from pillion.experiments.report import print_migration
 from pillion.journal import store
 from pillion.journal.records import Record, encode
+from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
 from pillion.mec.location import LocationClient
 from pillion.output import print_table, words
@@ -65,10 +68,10 @@ async def _records(state: LabState, after: int, follow: bool, stop: asyncio.Even
         await asyncio.sleep(_LOOK_AGAIN_S)
 
 
-def show_plan(
+async def show_plan(
     lab: LabSettings, state: LabState, name: str, target: str, strategy: str | None, force: bool, form: str
 ) -> None:
-    """Print the plan that a migration to `target` would follow from where the app is."""
+    """Print the plan that a migration to `target` would follow from where the app is, and the downtime to expect."""
     found = [each for each in lab.app_list() if each.id == name]
     if not found or target not in lab.hosts:
         raise ConfigError(f"no app {name}" if not found else f"no MEC host {target}", remedy="see the lab file")
@@ -83,15 +86,49 @@ def show_plan(
         raise MigrationError(f"{name} is served by {target} already", remedy="name another host")
     to = Instance(AppId(name), HostId(target), fleet.next_epoch)
     plan = strategies[chosen].plan(Situation(found[0], source, to, force))
+    carries_memory = Part.MEMORY in strategies[chosen].carries
+    memory_bytes = await _memory_bytes(lab, state, source) if carries_memory else 0
+    rate_bytes_s = lab.link_rate_bytes_s
+    expected_s = None if memory_bytes is None else forecast.downtime_s(plan, memory_bytes, rate_bytes_s)
     if form == "json":
-        click.echo(orjson.dumps(encode(plan)))
+        click.echo(orjson.dumps({**encode(plan), "forecast_s": expected_s, "memory_bytes": memory_bytes}))
         return
+
+    def expected(step: Step) -> str:
+        if step.group is not Group.RELOCATION or memory_bytes is None:
+            return ""
+        return f"{forecast.step_s(step, memory_bytes, rate_bytes_s) * 1000:.0f}"
+
     rows = (
-        (step.group, step.id, step.place, ", ".join(sorted(step.after)), type(step.work).__name__)
+        (step.group, step.id, step.place, ", ".join(sorted(step.after)), type(step.work).__name__, expected(step))
         for step in plan.steps
     )
     title = f"{chosen}: {name} {source.host} → {target}"
-    print_table(title, ("group", "step", "place", "after", "work"), rows)
+    print_table(title, ("group", "step", "place", "after", "work", "expected, ms"), rows)
+    click.echo(
+        "Steps that wait for none of each other overlap. The downtime is relocation, from the fence to the switch."
+    )
+    if lost := losses(found[0], strategies[chosen].carries):
+        click.echo(f"Forced, and lost: {'; '.join(lost)}")
+    if expected_s is None:
+        click.echo("The downtime cannot be told: it depends on the app's memory, and its MEC host does not say.")
+        return
+    sizes = f"{memory_bytes / 1e6:.0f} MB of memory, " if memory_bytes else ""
+    click.echo(
+        f"Expected downtime {expected_s * 1000:.0f} ms ({sizes}{rate_bytes_s / 125_000:.0f} Mbit/s between hosts)"
+    )
+
+
+async def _memory_bytes(lab: LabSettings, state: LabState, source: Instance) -> int | None:
+    """Resident memory of an app; None if it cannot be asked for."""
+    hosts = connect_hosts(lab, state)
+    try:
+        return (await hosts[source.host].processes(source.container)).memory_bytes
+    except EngineError:
+        return None
+    finally:
+        for host in hosts.values():
+            await host.close()
 
 
 async def migrate(

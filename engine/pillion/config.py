@@ -268,6 +268,11 @@ class LabSettings(_Settings):
         """Control plane of the embedded sandbox, which no gateway exposes."""
         return f"http://{self.sandbox_address}:8001"
 
+    @property
+    def link_rate_bytes_s(self) -> float:
+        """Rate between MEC hosts that forecasts count on: the condition's, else that of N1."""
+        return (self.condition or CONDITIONS["N1"]).rate_mbit * 125_000
+
     def app_list(self) -> list[App]:
         """The apps as the core knows them."""
         return [app.as_app(name) for name, app in self.apps.items()]

@@ -29,7 +29,8 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 
 def words(facts: Mapping[str, Any]) -> str:
     """`key=value …`, leaving out what is empty."""
-    return " ".join(f"{key}={_word(value)}" for key, value in facts.items() if value not in (None, {}, [], ""))
+    said = {key: value for key, value in facts.items() if value is not False and value not in (None, {}, [], "")}
+    return " ".join(f"{key}={_word(value)}" for key, value in said.items())
 
 
 def _word(value: Any) -> str:

@@ -130,11 +130,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class PlanMade:
-    """A strategy made the plan of a migration; `lost`: what it loses of the app, which was forced."""
+    """A strategy made the plan of a migration, and its hosts were found fit.
+
+    `lost`: what it loses of the app, which was forced. `forecast_s`: the expected time from the fence to the switch.
+    """
 
     migration: MigrationId
     plan: Plan
     lost: tuple[str, ...] = ()
+    forecast_s: float | None = None
+    outcome: Outcome | None = None
+    """What planning took."""
 
 
 @dataclass(frozen=True, slots=True)

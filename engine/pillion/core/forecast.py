@@ -7,8 +7,6 @@ what was expected beside what came.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pillion.core import plan as plans
 from pillion.core.model import StepId
 from pillion.core.plan import FenceSource, Group, Plan, Step, SwitchTraffic
@@ -23,30 +21,20 @@ _COMPARE_S_PER_BYTE = 1.0e-9
 _RESTORE_S, _RESTORE_S_PER_BYTE = 0.13, 0.9e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """What of a running app has to move in the downtime, bytes."""
-
-    memory_bytes: int
-    """Resident memory of its processes."""
-    volume_bytes: int
-    """Its DV."""
-
-
-def step_s(step: Step, sizes: Sizes, rate_bytes_s: float) -> float:
-    """Seconds that a step of the relocation is expected to take."""
+def step_s(step: Step, memory_bytes: int, rate_bytes_s: float) -> float:
+    """Seconds that a step of the relocation is expected to take, with that much resident memory of the app."""
     match step.work:
         case plans.FenceSource():
             return _FENCE_S
         case plans.TransferVolume() | plans.TransferFiles():
             return _ROUND_S  # sent ahead: what is left is the last writes
         case plans.TakeCheckpoint():
-            return _DUMP_S + sizes.memory_bytes * _DUMP_S_PER_BYTE
+            return _DUMP_S + memory_bytes * _DUMP_S_PER_BYTE
         case plans.TransferCheckpoint():
-            changed = sizes.memory_bytes * DIRTY_SHARE
-            return _ROUND_S + sizes.memory_bytes * _COMPARE_S_PER_BYTE + changed / rate_bytes_s
+            changed = memory_bytes * DIRTY_SHARE
+            return _ROUND_S + memory_bytes * _COMPARE_S_PER_BYTE + changed / rate_bytes_s
         case plans.StartTarget(restored=True):
-            return _RESTORE_S + sizes.memory_bytes * _RESTORE_S_PER_BYTE
+            return _RESTORE_S + memory_bytes * _RESTORE_S_PER_BYTE
         case plans.StartTarget():
             return _START_S
         case plans.ProveTarget(restored=restored):
@@ -57,7 +45,7 @@ def step_s(step: Step, sizes: Sizes, rate_bytes_s: float) -> float:
             return 0.0
 
 
-def downtime_s(plan: Plan, sizes: Sizes, rate_bytes_s: float) -> float | None:
+def downtime_s(plan: Plan, memory_bytes: int, rate_bytes_s: float) -> float | None:
     """From the fence to the switch, along the longest way through the plan; None if it has no source to fence."""
     ends: dict[StepId, float] = {}
     relocation = plan.of(Group.RELOCATION)
@@ -65,5 +53,5 @@ def downtime_s(plan: Plan, sizes: Sizes, rate_bytes_s: float) -> float | None:
         return None
     for step in relocation:
         begins_s = max((ends[before] for before in step.after if before in ends), default=0.0)
-        ends[step.id] = begins_s + step_s(step, sizes, rate_bytes_s)
+        ends[step.id] = begins_s + step_s(step, memory_bytes, rate_bytes_s)
     return max(ends[step.id] for step in relocation if isinstance(step.work, SwitchTraffic))

@@ -59,7 +59,13 @@ class MigrationReport:
     plan: Plan | None = None
     given_up: tuple[str, ...] = ()
     """What of the app this migration was forced to lose."""
+    forecast_s: float | None = None
+    """The time from the fence to the switch that was expected when the plan was made."""
+    planning: Outcome | None = None
     relocation: RelocationBegan | None = None
+    prepared_s: float | None = None
+    waited_s: float = 0.0
+    """How long the prepared target waited for the UE."""
     proven_s: float | None = None
     steps: tuple[StepReport, ...] = ()
     failures: tuple[StepFailed, ...] = ()
@@ -93,6 +99,14 @@ class MigrationReport:
         }
 
     @property
+    def coverage(self) -> float | None:
+        """The share of the migration's time that its steps and its planning account for; None while it is under way."""
+        if self.ended_s is None:
+            return None
+        known = [*(report.outcome for report in self.steps), *([self.planning] if self.planning else [])]
+        return _union_s(known) / (self.ended_s - self.began_s - self.waited_s)
+
+    @property
     def fenced_s(self) -> float | None:
         """From the fence to the switch, as the engine saw it: the inner part of the UE's downtime."""
         by_work = {type(report.step.work): report.outcome for report in self.steps}
@@ -116,6 +130,9 @@ class MigrationReport:
             "ending_reason": getattr(self.ending, "reason", None),
             "seconds": None if self.ended_s is None else self.ended_s - self.began_s,
             "fenced_s": self.fenced_s,
+            "forecast_s": self.forecast_s,
+            "waited_s": self.waited_s,
+            "coverage": self.coverage,
             "proven_seq": self.proven_seq,
             "lost": self._lost_as_json(),
             "given_up": self.given_up,
@@ -156,8 +173,10 @@ def migration_reports(story: Iterable[tuple[float, Event | Announcement]]) -> li
 
 def _with(report: MigrationReport, at_s: float, fact: Event | Announcement) -> MigrationReport:
     match fact:
-        case PlanMade(plan=plan, lost=lost):
-            return replace(report, plan=plan, given_up=lost)
+        case PlanMade():
+            return replace(
+                report, plan=fact.plan, given_up=fact.lost, forecast_s=fact.forecast_s, planning=fact.outcome
+            )
         case StepDone(step=step, outcome=outcome) if report.plan:
             return replace(report, steps=(*report.steps, StepReport(report.plan.step(step), outcome)))
         case StepFailed():
@@ -165,11 +184,12 @@ def _with(report: MigrationReport, at_s: float, fact: Event | Announcement) -> M
         case LeftBehind():
             return replace(report, left=(*report.left, fact))
         case RelocationBegan():
-            return replace(report, relocation=fact)
+            waited_s = at_s - report.prepared_s if report.prepared_s is not None else 0.0
+            return replace(report, relocation=fact, waited_s=waited_s)
         case TargetProven():
             return replace(report, proven_s=at_s)
         case MigrationPrepared():
-            return replace(report, ending=fact)
+            return replace(report, ending=fact, prepared_s=at_s)
         case MigrationCompleted() | MigrationAbandoned() | MigrationFailed():
             return replace(report, ended_s=at_s, ending=fact)
         case _:

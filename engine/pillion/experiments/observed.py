@@ -81,8 +81,9 @@ async def _keys(address: Address, migrate: Callable[[], Awaitable[T]]) -> tuple[
         downtime_s = traffic.longest_gap_s(began_s, time.monotonic())
     finally:
         stop.set()
-        await asyncio.gather(working, return_exceptions=True)
-    proof = await prove(address, truth)
+        await asyncio.wait({working})
+    working.result()
+    proof = await prove(address, truth, frozen_s=downtime_s)
     cuts = Counter(len(each) for each in traffic.cuts)
     return done, Seen(
         downtime_s=downtime_s,

@@ -132,6 +132,8 @@ def print_migration(migration: MigrationReport) -> None:
     if reason := getattr(migration.ending, "reason", None):
         click.echo(f"  {migration.status}: {reason}")
     if migration.fenced_s is not None:
+        expected = "" if migration.forecast_s is None else f" (expected {migration.forecast_s * 1000:.0f} ms)"
         click.echo(
-            f"  fence to switch {migration.fenced_s * 1000:.0f} ms; target proven with state {migration.proven_seq}"
+            f"  fence to switch {migration.fenced_s * 1000:.0f} ms{expected}; "
+            f"target proven with state {migration.proven_seq}"
         )

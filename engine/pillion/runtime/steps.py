@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pillion.core import forecast
 from pillion.core import plan as plans
 from pillion.core.actions import MakePlan, PerformStep, UndoStep
 from pillion.core.events import Event, Outcome, PlanFailed, PlanMade, StepDone, StepFailed, StepUndone, UndoFailed
@@ -62,28 +63,33 @@ class Steps:
         strategies: Mapping[str, Strategy],
         epoch: Epoch,
         timeouts: StepTimeouts,
+        rate_bytes_s: float = 125e6,
     ) -> None:
+        """`rate_bytes_s`: of the network between MEC hosts, for forecasts."""
         self._hosts = hosts
         self._steering = steering
         self._strategies = strategies
         self._epoch = epoch
         self._timeouts = timeouts
+        self._rate_bytes_s = rate_bytes_s
         self._links: dict[tuple[str, str], TransferLink] = {}
         self._fenced: dict[AppId, tuple[MigrationId, int]] = {}
         """How far each app's state had come when it was last fenced, and by which migration."""
 
     async def plan(self, order: MakePlan) -> Event:
         """The plan, after both hosts have accepted this engine's epoch."""
+        began_s = clock.now_s()
         try:
-            for instance in (order.source, order.target):
-                if instance:
-                    await self._claim(instance)
+            await asyncio.gather(*(self._claim(each) for each in (order.source, order.target) if each))
             strategy = self._strategies[order.strategy]
             plan = strategy.plan(Situation(order.app, order.source, order.target, order.forced))
             lost = losses(order.app, strategy.carries) if order.source else []
+            memory_bytes = 0
             if order.source and Part.MEMORY in strategy.carries:
-                await self._require_fit(order.source, order.target)
-            return PlanMade(order.migration, plan, tuple(lost))
+                memory_bytes = await self._require_fit(order.source, order.target)
+            forecast_s = forecast.downtime_s(plan, memory_bytes, self._rate_bytes_s)
+            outcome = Outcome(began_s, clock.now_s() - began_s)
+            return PlanMade(order.migration, plan, tuple(lost), forecast_s, outcome)
         except StaleEpoch:
             raise
         except (EngineError, TimeoutError) as error:
@@ -260,17 +266,19 @@ class Steps:
             problem = f"no answer in {self._timeouts.relocation_s:g} s"
             raise HostUnreachable(problem, place=instance.host, remedy="see that the host is up") from None
 
-    async def _require_fit(self, source: Instance, target: Instance) -> None:
-        """Raises PlanError unless the app's processes can move between these hosts.
+    async def _require_fit(self, source: Instance, target: Instance) -> int:
+        """Resident memory of the app, bytes. Raises PlanError unless its processes can move between these hosts.
 
         Asked anew for each migration, and nothing remembered: the host may have been mended, or filled up, since.
         """
         async with asyncio.timeout(self._timeouts.relocation_s):
-            has, other = await self._host(source).facts(), await self._host(target).facts()
-            app = await self._host(source).processes(source.container)
+            has, other, app = await asyncio.gather(
+                self._host(source).facts(), self._host(target).facts(), self._host(source).processes(source.container)
+            )
         unfit = unfit_for_checkpoint(has, other, app.uid, app.memory_bytes)
         if unfit := unfit + unfit_for_images(has, other, _IMAGE_BYTES):
             raise PlanError("; ".join(unfit), place=f"{source.host}→{target.host}")
+        return app.memory_bytes
 
     async def _state(self, instance: Instance) -> ContainerState | None:
         found = await self._host(instance).container(instance.container)

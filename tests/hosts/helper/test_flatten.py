@@ -24,8 +24,8 @@ from pillion.hosts.helper.wire import CHUNK_BYTES, Connection, Cut, Refused
 from tests.hosts.helper.ends import Beside, connected
 
 NAME = "pillion-test/zones:2"
-LABELS = {"pillion.lab": "lab", "odd": 'a "b"'}
-LABEL_CHANGES = ['LABEL "pillion.lab"="lab"', r'LABEL "odd"="a \"b\""']
+LABELS = {"pillion.lab": "lab", "odd": 'a "b" $c \\d é'}
+LABEL_CHANGES = ['LABEL "pillion.lab"="lab"', r'LABEL "odd"="a \"b\" \$c \\d é"']
 HEADER = {"do": "filesystem", "image": NAME, "labels": LABELS}
 END_MARKER = bytes(1024)
 IMPORT_TIMEOUT_S = 10.0

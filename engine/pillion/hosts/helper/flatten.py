@@ -9,7 +9,7 @@ Source: Docker Engine API v1.41, `GET /containers/{id}/export`, `POST /images/cr
 
 from __future__ import annotations
 
-import json
+import re
 import time
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
@@ -50,8 +50,7 @@ def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
     name = with_tag(header["image"])
     _make_way(engine, name, header["labels"]["pillion.lab"])
     repository, _, tag = name.rpartition(":")
-    # Source: Dockerfile reference, LABEL; a JSON string is a quoted one there.
-    changes = [("changes", f"LABEL {json.dumps(key)}={json.dumps(value)}") for key, value in header["labels"].items()]
+    changes = [("changes", f"LABEL {_quoted(key)}={_quoted(value)}") for key, value in header["labels"].items()]
     query = urlencode([("fromSrc", "-"), ("repo", repository), ("tag", tag), *changes])
     with engine.request("POST", f"/images/create?{query}", held_back(body.chunks())) as response:
         if response.status != 200:
@@ -61,6 +60,11 @@ def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
     if engine.image(name) is None:
         raise Refused(f"the Docker Engine took image {name} in, but does not have it")
     return {"load": time.monotonic() - started}
+
+
+def _quoted(line: str) -> str:
+    """A line as an instruction takes it literally. Source: Dockerfile reference, LABEL, environment replacement."""
+    return '"' + re.sub(r'["\\$]', r"\\\g<0>", line) + '"'
 
 
 def _make_way(engine: DockerEngine, name: str, lab: str) -> None:
