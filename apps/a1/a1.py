@@ -57,7 +57,7 @@ class A1:
         match path:
             case "/":
                 readings, last = self._read
-                return ok(who | {"readings": readings, "failures": self.poller.failures, "last": last})
+                return ok(who | {"seq": 0, "readings": readings, "failures": self.poller.failures, "last": last})
             case "/ready":
                 return ok(who | {"seq": 0})
         return NOT_FOUND

@@ -207,7 +207,11 @@ def ok(facts: dict[str, object]) -> tuple[str, bytes]:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGINT end the process; first of all in an app: PID 1 of a container has no default for them."""
+    """Let SIGTERM and SIGINT end the process; first of all in an app: PID 1 of a container has no default for them.
+
+    A log that nobody reads must not hold it up either: what does not fit is lost.
+    """
+    os.set_blocking(1, False)
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from statistics import median
@@ -78,7 +79,7 @@ async def next_reading(a1: AppProcess) -> Answer:
 async def test_each_reading_is_counted_logged_and_the_last_one_told(a1: AppProcess, rnis: Rnis) -> None:
     first = await has_read(a1, 3)
     bearer = {"cellId": "1010101", "erabId": 7, "qci": 80}
-    assert set(first) == {"instance", "epoch", "readings", "failures", "last"}
+    assert set(first) == {"instance", "epoch", "seq", "readings", "failures", "last"}
     assert (first["instance"], first["epoch"], first["failures"]) == ("a1.7", 7, 0)
     assert first["last"]["bearers"] == [bearer]
     rnis.cells = [cell("2020202", ("10.1.0.9", 8), (UE, 9))]
@@ -203,7 +204,7 @@ async def test_it_is_ready_with_number_0_and_a_start_begins_anew(a1: AppProcess,
     assert a1.lines[-1]["event"] == "end"
     rnis.delay_s = 1.0
     await a1.start(PILLION_INSTANCE="a1.8", PILLION_EPOCH="8")
-    assert await a1.get() == {"instance": "a1.8", "epoch": 8, "readings": 0, "failures": 0, "last": None}
+    assert await a1.get() == {"instance": "a1.8", "epoch": 8, "seq": 0, "readings": 0, "failures": 0, "last": None}
 
 
 async def test_anything_else_is_not_found(a1: AppProcess) -> None:
@@ -244,3 +245,35 @@ async def test_what_an_app_imports_at_its_start_is_little(app: str) -> None:
     output, _ = await process.communicate()
     assert process.returncode == 0
     assert not {"aiohttp", "asyncio", "typing", "logging", "http"} & set(output.decode().split())
+
+
+async def test_an_empty_400_is_outlived(a1: AppProcess, rnis: Rnis) -> None:
+    await has_read(a1, 1)
+    rnis.answer = lambda: web.Response(status=400)
+    await a1.until(lambda answer: bool(answer["failures"] >= 4))
+    rnis.answer = None
+    await next_reading(a1)
+
+
+async def test_a_service_that_hangs_is_given_up_and_asked_again(a1: AppProcess, rnis: Rnis) -> None:
+    await has_read(a1, 1)
+    rnis.delay_s = 3.0  # longer than A1 waits for an answer
+    await a1.until(lambda answer: bool(answer["failures"] >= 1))
+    rnis.delay_s = 0.0
+    await next_reading(a1)
+    assert await a1.stop() == 0
+    assert [line["problem"].partition(":")[0] for line in a1.said("poll failed")] == ["TimeoutError"]
+
+
+async def test_sigterm_ends_it_at_once_in_the_midst_of_a_reading(a1: AppProcess, rnis: Rnis) -> None:
+    await has_read(a1, 1)
+    rnis.delay_s = 1.0
+    await rnis.polled(len(rnis.asked) + 1)
+    begun = time.monotonic()
+    assert await a1.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - begun < 0.5, "the reading under way takes a second"
+
+
+async def test_a_port_that_is_taken_is_said(a1: AppProcess) -> None:
+    code, said = await a1_process("http://127.0.0.1:9/").refused(PILLION_PORT=a1.url.rpartition(":")[2])
+    assert (code, said["event"]) == (1, "cannot listen")

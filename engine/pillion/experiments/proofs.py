@@ -17,6 +17,7 @@ from pillion.experiments.keys import Address, Truth, fill, make_items, prove
 _STILL_S = 1.0
 """Longer than an app's polling interval and its answer: then what it has asked for has been answered."""
 _READS_S = 0.5
+_READING_S = 15.0
 _KEYS, _KEYS_BYTES = 500, 2_000_000
 
 
@@ -43,7 +44,10 @@ class ServesProof:
         self._url = f"http://{lab.user_plane_address}:{app.port}/"
 
     async def prepare(self) -> None:
-        """Nothing to prepare."""
+        """Wait until it reads: it starts to once it serves."""
+        async with asyncio.timeout(_READING_S):
+            while not (await self.check()).holds:
+                pass
 
     async def check(self) -> Verdict:
         before = await ask_json("GET", self._url, limit_s=5.0)
