@@ -23,6 +23,8 @@ from pillion.config import LabSettings
 from pillion.core.measures import summarise
 from pillion.core.model import HostId
 from pillion.core.plan import Group
+from pillion.core.reports import MigrationReport
+from pillion.experiments.drive import zone_changes_at_request_times
 from pillion.experiments.http import ask_json, control_sandbox
 from pillion.experiments.ue import asking
 from pillion.lab import compose
@@ -34,6 +36,9 @@ from tests.soak.campaign_lab import Engine, engine, fresh_lab
 A2 = "a2"
 BLOCKS, SIZE = 10, 20
 RATE_HZ = 200.0
+_IN_THE_MIDST = (Group.PRE_RELOCATION, Group.RELOCATION)
+_STILL_S = 1.0
+"""Several of A2's polling intervals: what it has asked for has been answered and written down."""
 _ANSWERS_S = 0.5
 """After a migration, so that the UE has had answers from where the app is now."""
 MOST_RATIO = 1.15
@@ -89,6 +94,11 @@ async def _block(lab: LabSettings, state: LabState, running: Engine, strategy: s
             host, epoch = await running.serving(A2)
             await asyncio.sleep(_ANSWERS_S)
             moved.append(report)
+    await control_sandbox(lab, "POST", "/drive", {"running": False})
+    await asyncio.sleep(_STILL_S)
+    truth = await control_sandbox(lab, "GET", f"/truth?ue={lab.apps[A2].ue}")
+    counter = (await ask_json("GET", f"http://{lab.user_plane_address}:{lab.apps[A2].port}/"))["counter"]
+    await control_sandbox(lab, "POST", "/drive", {"running": True})
     seen = summarise(await ue.samples())
     # A restored process keeps its epoch: switchovers are told by their order, if the UE saw all that were performed.
     done = [report for report in moved if report.status == "completed"]
@@ -116,10 +126,32 @@ async def _block(lab: LabSettings, state: LabState, running: Engine, strategy: s
         "failed": seen.failed,
         "stale": seen.stale,
         "went_back": seen.counter_went_back + seen.seq_went_back,
+        "counter_off": counter - zone_changes_at_request_times(truth) if not any(truth["dropped"].values()) else None,
+        "zone_changes": {group.value: changes_in(truth, spans(moved, group)) for group in _IN_THE_MIDST},
         "log_gaps": log_gaps(await ask_json("GET", f"http://{lab.user_plane_address}:{lab.apps[A2].port}/state")),
         "late_s": seen.lateness_max_s,
         "counted": await _counted(lab, state, running.pid, host, f"{A2}.{epoch}"),
     }
+
+
+def spans(moved: Sequence[MigrationReport], group: Group) -> list[tuple[float, float]]:
+    """When each migration's steps of a group ran: from the first one's begin to the last one's end."""
+    of_group = [[step.outcome for step in report.steps if step.step.group is group] for report in moved]
+    return [
+        (min(each.began_s for each in outcomes), max(each.began_s + each.seconds for each in outcomes))
+        for outcomes in of_group
+        if outcomes
+    ]
+
+
+def changes_in(truth: Facts, within: Sequence[tuple[float, float]]) -> int:
+    """How many true zone changes fall into these spans; the sandbox's clock is the machine's, as the engine's."""
+    zone, count = None, 0
+    for change in truth["changes"]:
+        if change["zone"] is not None and change["zone"] != zone:
+            count += any(begin_s < change["monotonic_s"] < end_s for begin_s, end_s in within)
+            zone = change["zone"]
+    return count
 
 
 def log_gaps(told: Facts) -> int:
@@ -275,9 +307,13 @@ def failures(results: Sequence[Result]) -> list[str]:
     wrong = []
     for result, block in zip(results, blocks, strict=True):
         ended = [f"{each['migration']} {each['status']}" for each in block["migrations"] if not _went_well(each)]
-        counts = {what: block[what] for what in ("failed", "stale", "went_back", "log_gaps") if block[what]}
+        zeros = ("failed", "stale", "went_back", "log_gaps", "counter_off")
+        counts = {what: block[what] for what in zeros if block[what] != 0}
         wrong += [f"{result.case}: {each}" for each in ended]
         wrong += [f"{result.case}: {what} is {count}, not 0" for what, count in counts.items()]
+    for group in _IN_THE_MIDST:
+        if not sum(block["zone_changes"][group] for block in blocks):
+            wrong.append(f"no zone change fell into the midst of {group}")
     if not ratio(blocks) <= MOST_RATIO:
         wrong.append(f"the downtime grew: last block to first {ratio(blocks):.3f}, not at most {MOST_RATIO}")
     wrong += [f"{each.what} grew from {each.second:,} to {each.last:,}" for each in trends(blocks) if not each.flat]
@@ -300,6 +336,7 @@ _HEAD = [
     "stale",
     "went back",
     "log gaps",
+    "counter off",
     "probe late ms",
 ]
 
@@ -319,6 +356,10 @@ def page(results: Sequence[Result]) -> str:
         "",
         f"Median downtime of the last {SIZE} to that of the first {SIZE}: **{ratio(blocks):.3f}** "
         f"(at most {MOST_RATIO}).",
+        "",
+        "Zone changes in the midst of "
+        + ", ".join(f"{group}: {sum(block['zone_changes'][group] for block in blocks)}" for group in _IN_THE_MIDST)
+        + "; the counter is compared with the truth at A2's request times after each block.",
         "",
         f"The journal grew by {(journal[-1] - journal[1]) / (len(blocks) - 2) / SIZE:,.0f} bytes a migration.",
         "",
@@ -365,7 +406,7 @@ def _row(case: str, block: Facts) -> list[object]:
         f"{median(seen_ms):.0f} ({min(seen_ms):.0f} to {max(seen_ms):.0f})",
         f"{median(took_s):.2f}",
         sum(each["held"] or 0 for each in block["migrations"]),
-        *(block[what] for what in ("failed", "stale", "went_back", "log_gaps")),
+        *(block[what] for what in ("failed", "stale", "went_back", "log_gaps", "counter_off")),
         f"{block['late_s'] * 1000:.0f}",
     ]
 

@@ -143,7 +143,8 @@ def block(**changes: Any) -> Facts:
     moved |= {"held": 60, "lost": 0, "stale": 0} | changes.pop("migration", {})
     counted = {"journal: bytes": 1000, "engine kB": 70_000, "mec1: images": 3} | changes.pop("counted", {})
     facts = {"lab": "l", "migrations": [moved] * SIZE, "counted": counted, "late_s": 0.01}
-    return facts | dict.fromkeys(["failed", "stale", "went_back", "log_gaps"], 0) | changes
+    zeros = dict.fromkeys(["failed", "stale", "went_back", "log_gaps", "counter_off"], 0)
+    return facts | zeros | {"zone_changes": {"pre-relocation": 1, "relocation": 1}} | changes
 
 
 def blocks(last: Facts) -> list[Result]:
@@ -173,6 +174,8 @@ def test_200_equal_migrations_hold() -> None:
         ({"stale": 1}, "stale is 1"),
         ({"went_back": 1}, "went_back is 1"),
         ({"log_gaps": 1}, "log_gaps is 1"),
+        ({"counter_off": -1}, "counter_off is -1"),
+        ({"counter_off": None}, "counter_off is None"),
         ({"counted": {"mec1: images": 4}}, "mec1: images grew from 3 to 4"),
         ({"counted": {"engine kB": 80_600}}, "engine kB grew from 70,000 to 80,600"),
         ({"lab": "another"}, "start over"),
@@ -206,6 +209,21 @@ def test_a_tolerance_is_for_growth_and_none_means_the_same() -> None:
 
 def test_what_several_processes_hold_is_added_up() -> None:
     assert sums("haproxy files 4\nhaproxy kB 100\nhaproxy files 46\n") == {"haproxy files": 50, "haproxy kB": 100}
+
+
+def test_changes_that_no_migration_met_prove_nothing() -> None:
+    results = [
+        Result(case, 20.0, block(zone_changes={"pre-relocation": 2, "relocation": 0}))
+        for case in Migrations("M2").cases()
+    ]
+    assert Migrations("M2").failures(results) == ["no zone change fell into the midst of relocation"]
+
+
+def test_a_zone_change_counts_where_a_migration_was_under_way() -> None:
+    zones = [(1.0, "zone01"), (2.0, "zone01"), (3.0, None), (4.0, "zone01"), (5.5, "zone02"), (9.0, "zone03")]
+    truth = {"changes": [{"monotonic_s": at_s, "zone": zone} for at_s, zone in zones]}
+    assert migrations.changes_in(truth, [(0.5, 2.5), (5.0, 6.0)]) == 2
+    assert migrations.changes_in(truth, [(1.5, 5.0)]) == 0
 
 
 def test_a_log_that_lacks_a_change_or_a_zone_has_gaps() -> None:

@@ -131,7 +131,7 @@ class TransferLink(Protocol):
         no part of it. `detail` has `load`, which overlaps the rest. Verified by SHA-256 before it becomes an image.
         Source: Docker Engine API, `GET /containers/{id}/export`, `POST /images/create`.
         Raises HostError, also if the container, or an image of that name on the target, is not this lab's, or if a file
-        got shorter while it was read; then nothing of ours on the target has that name.
+        got shorter while it was read; then the target has no such image, or a whole one if only the answer was lost.
         """
 
     async def send_files(self, container: str, target_container: str) -> Transferred:

@@ -45,7 +45,7 @@ def _exported(engine: DockerEngine, container: str) -> Iterator[bytes]:
 
 
 def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
-    """Import an archive as it arrives; `load`: seconds from its first byte. Raises Refused, Cut; then there is none."""
+    """Import an archive as it arrives; `load`: seconds from its first byte. Raises Refused, Cut; never half of it."""
     started = time.monotonic()
     name = with_tag(header["image"])
     _make_way(engine, name, header["labels"]["pillion.lab"])
