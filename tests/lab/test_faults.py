@@ -12,7 +12,7 @@ from .conftest import Lab
 pytestmark = pytest.mark.lab
 
 GOES_BACK = [
-    ("M1", "cut-link at send-filesystem (source)"),
+    ("M1", "kill-dockerd in the midst of send-filesystem (target)"),
     ("M2", "kill-engine after commit of StepDone send-image"),
     ("M2", "kill-engine before commit of StepDone fence"),
     ("M2", "kill-dockerd at start (target)"),

@@ -47,13 +47,15 @@ class DockerHost(DockerContainers, MecHost):
         ssh: SshSettings,
         timeouts: HostTimeouts | None = None,
         network_image: str = NETWORK_IMAGE,
+        epoch: Epoch | None = None,
     ) -> None:
+        """`epoch`: of the engine that it is for, claimed as soon as the helper starts; `claim` says another."""
         limits = timeouts or HostTimeouts()
         self._ssh = SshConnection(host, ssh)
         super().__init__(host, lab, DockerApi(host, self._ssh, limits), limits, HOST_FOLDER / lab, network_image)
         self.address = address
         self._apps = AppCalls(host, address)
-        self._epoch = 0
+        self._epoch = int(epoch or 0)
         self._helper: HelperProcess | None = None
         self._starting = asyncio.Lock()
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from pillion.config import LabSettings
-from pillion.core.model import HostId
+from pillion.core.model import Epoch, HostId
 from pillion.hosts.docker import DockerHost
 from pillion.hosts.ssh import SshSettings
 from pillion.lab.state import LabState
 
 
-def connect_hosts(lab: LabSettings, state: LabState, sockets: Path | None = None) -> dict[HostId, DockerHost]:
+def connect_hosts(
+    lab: LabSettings, state: LabState, sockets: Path | None = None, epoch: Epoch | None = None
+) -> dict[HostId, DockerHost]:
     """The lab's MEC hosts. Nothing is connected before its first use.
 
     `sockets`: folder for what is forwarded from them; None: one of each host's own in the system's temporary folder.
+    `epoch`: of the engine that uses them, claimed as soon as a host's helper starts; None: nothing is claimed.
     """
     return {
         HostId(name): DockerHost(
@@ -29,6 +32,7 @@ def connect_hosts(lab: LabSettings, state: LabState, sockets: Path | None = None
                 known_hosts_file=host.known_hosts or state.known_hosts,
                 socket_folder=sockets,
             ),
+            epoch=epoch,
         )
         for name, host in lab.hosts.items()
     }

@@ -31,6 +31,7 @@ from urllib.parse import quote
 
 from pillion.hosts.helper.engine import DockerEngine
 from pillion.hosts.helper.pagemaps import PAGE_BYTES, Segment, pages_file, segments
+from pillion.hosts.helper.stuck import freed
 from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused
 
 ROOT = Path("/dev/shm/pillion")
@@ -78,7 +79,8 @@ class Checkpoints:
             started = time.monotonic()
             try:
                 body = {"CheckpointID": f"{name}-{time.time_ns()}", "Exit": False}
-                engine.post(f"/containers/{quote(container)}/checkpoints", body)
+                with freed(found["Id"]):
+                    engine.post(f"/containers/{quote(container)}/checkpoints", body)
             except Refused as refusal:
                 problem = refusal
                 if "already exists" not in refusal.problem:
