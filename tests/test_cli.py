@@ -260,7 +260,7 @@ def test_a_plan_is_a_table_for_people(pillion: Pillion):
     assert [row[1] for row in rows if row[0] == "relocation"] == [
         "fence", "last-bytes", "start", "prove", "switch", "kill",
     ]  # fmt: skip
-    assert ["pre-relocation", "create", "target", "send-image", "CreateContainer", ""] in rows
+    assert ["pre-relocation", "create", "target", "network, send-image", "CreateContainer", ""] in rows
     assert any(line.startswith("Expected downtime ") for line in lines)
 
 

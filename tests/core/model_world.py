@@ -121,7 +121,7 @@ class ModelWorld:
                 self.images.discard((instance.host, image))
             case plans.CloseLink(source=source, target=target):
                 self.links.discard((source, target))
-            case plans.TellApp():
+            case plans.TellApp() | plans.CreateNetwork():
                 pass
 
     def _undo(self, step: Step) -> None:

@@ -119,7 +119,8 @@ def words(order: Action) -> str:
 def test_the_whole_way_of_a_migration_that_succeeds():
     play = Play()
     assert play.told == ["plan M2"]
-    assert play.planned() == ["tell-source", "open-link", "create-volume"]
+    assert play.planned() == ["tell-source", "network", "open-link", "create-volume"]
+    assert play.done("network") == []
     assert play.done("open-link") == []
     assert play.done("tell-source") == ["commit"]
     assert play.done("create-volume") == ["copy-volume"]
@@ -148,6 +149,7 @@ def test_a_wish_that_comes_too_early_is_remembered_and_the_first_one_stays():
     play = Play(BARE).until(Phase.PRE_RELOCATING)
     assert play.wanted() == []
     play._taken(migrations.want(play.migration, Wish(Trigger.OPERATOR, "again")))
+    play.done("network")
     play.done("open-link")
     play.done("commit")
     play.done("send-image")
@@ -168,6 +170,7 @@ def test_without_a_plan_a_migration_has_failed_and_nothing_is_to_be_undone():
 def test_a_failure_before_relocation_cancels_what_runs_and_undoes_from_the_end():
     play = Play()
     play.planned()
+    play.done("network")
     play.done("open-link")
     play.done("create-volume")
     play.done("tell-source")
@@ -177,7 +180,8 @@ def test_a_failure_before_relocation_cancels_what_runs_and_undoes_from_the_end()
     assert play.undone("commit") == ["undo copy-volume"]
     assert play.undone("copy-volume") == ["undo create-volume"]
     assert play.undone("create-volume") == ["undo open-link"]
-    assert play.undone("open-link") == ["undo tell-source"]
+    assert play.undone("open-link") == ["undo network"]
+    assert play.undone("network") == ["undo tell-source"]
     assert play.undone("tell-source") == ["MigrationFailed"]
     assert play.orders == [Announce(MigrationFailed(ID, "commit: disk full"))]
 
@@ -185,12 +189,14 @@ def test_a_failure_before_relocation_cancels_what_runs_and_undoes_from_the_end()
 def test_a_step_that_ends_well_although_it_was_cancelled_is_undone_as_well():
     play = Play()
     play.planned()
-    assert play.abandoned() == ["cancel create-volume", "cancel open-link", "cancel tell-source"]
+    assert play.abandoned() == ["cancel create-volume", "cancel open-link", "cancel network", "cancel tell-source"]
+    assert play.done("network") == []
     assert play.done("open-link") == []
     assert play.failed("tell-source", "cancelled") == []
     assert play.done("create-volume") == ["undo create-volume"]
     play.undone("create-volume")
-    assert play.undone("open-link") == ["undo tell-source"]
+    assert play.undone("open-link") == ["undo network"]
+    assert play.undone("network") == ["undo tell-source"]
 
 
 def test_a_failure_in_the_downtime_lifts_the_fence_first_and_then_undoes_from_the_end():
@@ -201,7 +207,7 @@ def test_a_failure_in_the_downtime_lifts_the_fence_first_and_then_undoes_from_th
     assert play.failed("prove", "old state") == ["undo fence"]
     order = ["prove", "start", "last-bytes", "create", "send-image", "commit", "copy-volume", "create-volume"]
     undoing = "fence"
-    for step in [*order, "open-link", "tell-source"]:
+    for step in [*order, "open-link", "network", "tell-source"]:
         assert play.undone(undoing) == [f"undo {step}"]
         undoing = step
     assert play.undone(undoing) == ["MigrationFailed"]
@@ -211,7 +217,7 @@ def test_a_step_that_cannot_be_undone_is_a_debt_and_the_rest_is_undone_all_the_s
     play = Play(BARE).until(Phase.PREPARED)
     assert play.abandoned() == ["undo create"]
     assert play.comes(UndoFailed(ID, StepId("create"), "mec2 is gone")) == ["LeftBehind", "undo send-image"]
-    for step in ("send-image", "commit", "open-link"):
+    for step in ("send-image", "commit", "open-link", "network"):
         play.undone(step)
     assert play.migration.phase is Phase.ABANDONED
     (debt,) = play.migration.debts
@@ -271,7 +277,8 @@ def test_an_engine_that_was_gone_while_undoing_undoes_what_was_still_running_too
     play.abandoned()
     assert play.recovered() == ["undo commit"]
     assert play.undone("commit") == ["undo open-link"]
-    assert play.undone("open-link") == ["MigrationAbandoned"]
+    assert play.undone("open-link") == ["undo network"]
+    assert play.undone("network") == ["MigrationAbandoned"]
 
 
 def test_a_migration_is_abandoned_only_while_the_source_serves_at_no_cost():

@@ -141,6 +141,19 @@ class MemoryHost(MecHost):
         found = self.machine.containers.get(name)
         return _info(name, found) if found is not None and self._is_ours(found.labels) else None
 
+    async def ensure_network_of(self, spec: ContainerSpec) -> None:
+        done = await self.reach("ensure_network_of")
+        self._make_network(spec)
+        done()
+
+    def _make_network(self, spec: ContainerSpec) -> None:
+        taken = any(port == spec.port and name != spec.name for name, port in self.machine.networks.items())
+        if spec.port and taken:
+            problem = f"create container {spec.name}: port {spec.port} is taken"
+            raise HostRefused(problem, place=self.id, remedy=f"end what uses port {spec.port} there")
+        if spec.port:
+            self.machine.networks[spec.name] = spec.port
+
     async def ensure_container(self, spec: ContainerSpec) -> None:
         done = await self.reach("ensure_container")
         if spec.name in self.machine.containers:
@@ -149,9 +162,7 @@ class MemoryHost(MecHost):
             image = self._image(spec.image)
             if spec.command is None and image.command is None:
                 raise HostRefused(f"create container {spec.name}: no command specified", place=self.id, remedy="")
-            if spec.port and any(other.spec.port == spec.port for other in self.machine.containers.values()):
-                problem = f"create container {spec.name}: port {spec.port} is taken"
-                raise HostRefused(problem, place=self.id, remedy=f"end what uses port {spec.port} there")
+            self._make_network(spec)
             labels = {**image.labels, **spec.labels, LAB_LABEL: self._lab}
             for volume in spec.volumes:
                 self.machine.volumes.setdefault(volume, MemoryVolume({}))
@@ -205,6 +216,7 @@ class MemoryHost(MecHost):
         if name in self.machine.containers:
             self._own_container(name)
             del self.machine.containers[name]
+        self.machine.networks.pop(name, None)
         done()
 
     def _running(self, name: str) -> MemoryProcess:
@@ -324,6 +336,7 @@ class MemoryHost(MecHost):
         ):
             for name in [name for name, found in objects.items() if is_stray(found.labels) and found not in used]:  # type: ignore[attr-defined]  # three kinds, all with labels
                 del objects[name]  # type: ignore[attr-defined]  # the same
+                self.machine.networks.pop(name, None)
                 removed.append(f"{kind} {name}")
         for name in [name for name in self.machine.checkpoints if name.rpartition(".")[0] == app]:
             if is_stray({LAB_LABEL: self._lab, "pillion.app": app, "pillion.epoch": name.rpartition(".")[2]}):
@@ -339,6 +352,7 @@ class MemoryHost(MecHost):
         for kind, objects in kinds.items():
             for name in [name for name, found in objects.items() if self._is_ours(found.labels)]:  # type: ignore[attr-defined]  # three kinds, all with labels
                 del objects[name]  # type: ignore[attr-defined]  # the same
+                self.machine.networks.pop(name, None)
                 removed.append(f"{kind} {name}")
         self.machine.checkpoints.clear()
         done()

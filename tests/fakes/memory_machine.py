@@ -77,6 +77,8 @@ class Machine:
     containers: dict[str, MemoryContainer] = field(default_factory=dict)
     images: dict[str, MemoryImage] = field(default_factory=dict)
     volumes: dict[str, MemoryVolume] = field(default_factory=dict)
+    networks: dict[str, int] = field(default_factory=dict)
+    """Published port by container, made with it or before it."""
     checkpoints: dict[str, dict[str, MemoryProcess]] = field(default_factory=dict)
     """By container and round."""
     facts: HostFacts = FIT

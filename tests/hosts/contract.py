@@ -237,6 +237,19 @@ class HostContract:
         assert "3000" in refusal.value.remedy
         await answer(bench.source)
 
+    async def test_a_network_may_be_made_before_its_container_and_goes_with_it(self, bench: Bench) -> None:
+        host = bench.source
+        for _ in range(2):
+            await host.ensure_network_of(spec(bench.original))
+        assert list(await host.containers()) == []
+        await started(bench, host)
+        await answer(host)
+        await host.remove_container(NAME)
+        await host.ensure_network_of(spec(bench.original, "zones.2", COPY))
+        await host.remove_container("zones.2")
+        await started(bench, host)
+        await answer(host)
+
     async def test_a_newer_engine_takes_the_host_over(self, bench: Bench) -> None:
         old, new = bench.source, await bench.engine(bench.source)
         await old.claim(Epoch(4))

@@ -17,6 +17,7 @@ from pillion.core.plan import (
     CloseLink,
     CommitImage,
     CreateContainer,
+    CreateNetwork,
     CreateVolume,
     FenceSource,
     KillSource,
@@ -84,7 +85,7 @@ class Fault:
 _APP_ITSELF = "speaks to the app itself"
 _HAPROXY = "speaks to HAProxy alone"
 _WITHOUT_HELPER: tuple[type[Work], ...] = (
-    *(TellApp, CommitImage, CreateVolume, CreateContainer, FenceSource, StartTarget, ProveTarget),
+    *(TellApp, CommitImage, CreateVolume, CreateNetwork, CreateContainer, FenceSource, StartTarget, ProveTarget),
     *(SwitchTraffic, KillSource, RemoveImage),
 )
 _OF_ONE_HOST: tuple[type[Work], ...] = (*_WITHOUT_HELPER, TakeCheckpoint, RemoveCheckpoints, RemoveInstance)
@@ -282,7 +283,7 @@ class Switchboard:
                 folder = f"{docker}/volumes"
             case TransferVolume(target=target):
                 folder = f"{docker}/volumes/{target.volume}"
-            case CreateContainer():
+            case CreateContainer() | CreateNetwork():
                 folder = f"{docker}/containers"
             case StartTarget(instance=instance):
                 folder = f"{docker}/containers/$(docker inspect -f '{{{{.Id}}}}' {instance.container})"

@@ -147,6 +147,13 @@ class RemoveCheckpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateNetwork:
+    """Make the network that the instance's container will join, and its published port. Undo: remove it."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
 class CreateContainer:
     """Create the instance's container from an image, without starting it. Undo: remove it."""
 
@@ -238,6 +245,7 @@ Work = (
     | TransferFiles
     | TakeCheckpoint
     | TransferCheckpoint
+    | CreateNetwork
     | CreateContainer
     | FenceSource
     | StartTarget
@@ -358,6 +366,7 @@ _BULK = (
     | TransferImage
     | TransferOwnImage
     | TransferFilesystem
+    | CreateNetwork
     | CreateContainer
     | CreateVolume
     | OpenLink

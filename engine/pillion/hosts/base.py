@@ -172,6 +172,12 @@ class MecHost(Protocol):
 
     async def container(self, name: str) -> ContainerInfo | None: ...
 
+    async def ensure_network_of(self, spec: ContainerSpec) -> None:
+        """Make the network and the published port of a container that is created later, which does it too.
+
+        It takes as long as the container's start, and needs no image. `remove_container` removes it.
+        """
+
     async def ensure_container(self, spec: ContainerSpec) -> None:
         """Create it, without starting it. A container of that name which is ours stays; a foreign one is refused."""
 

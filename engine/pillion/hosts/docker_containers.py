@@ -115,22 +115,24 @@ class DockerContainers:
         if spec.command is not None:
             config |= {"Entrypoint": [], "Cmd": list(spec.command)}
         if spec.port:
-            await self._ensure_network(spec, spec.port)
+            await self.ensure_network_of(spec)
             config["HostConfig"]["NetworkMode"] = f"container:{_network(spec.name)}"
         else:
             _join(config, spec)
         await self._create(spec.name, config)
 
-    async def _ensure_network(self, spec: ContainerSpec, port: int) -> None:
-        """The running small container whose network and published port the container of this specification uses."""
-        name, exposed = _network(spec.name), f"{port}/tcp"
+    async def ensure_network_of(self, spec: ContainerSpec) -> None:
+        self._refuse_if_stale()
+        if not spec.port:
+            return
+        name, exposed = _network(spec.name), f"{spec.port}/tcp"
         config: dict[str, Any] = {
             "Image": self._network_image,
             "Entrypoint": ["sleep", "infinity"],
             "Cmd": [],
             "Labels": self._labelled({**spec.labels, PART_LABEL: _NETWORK}),
             "ExposedPorts": {exposed: {}},
-            "HostConfig": {"PortBindings": {exposed: [{"HostPort": str(port)}]}, "LogConfig": _LOGS},
+            "HostConfig": {"PortBindings": {exposed: [{"HostPort": str(spec.port)}]}, "LogConfig": _LOGS},
         }
         _join(config, spec)
         await self._create(name, config)

@@ -160,6 +160,8 @@ class Steps:
                 link = self._opened(source, target)
                 moved = await link.send_checkpoint(source.container, target.container, round_)
                 return moved.sent_bytes, moved.detail
+            case plans.CreateNetwork(instance=instance):
+                await self._host(instance).ensure_network_of(_container(instance, app, app.image))
             case plans.CreateContainer(instance=instance, image=image):
                 await self._host(instance).ensure_container(_container(instance, app, image))
             case plans.FenceSource(instance=instance):
@@ -213,7 +215,7 @@ class Steps:
                 return await self._host(instance).image(image) is None
             case plans.TellApp() | plans.TransferVolume() | plans.TransferFiles() | plans.ProveTarget():
                 return False  # The world keeps no sign of it.
-            case plans.TakeCheckpoint() | plans.TransferCheckpoint() | plans.CloseLink():
+            case plans.TakeCheckpoint() | plans.TransferCheckpoint() | plans.CloseLink() | plans.CreateNetwork():
                 return False  # Nor of whether all of it is there.
             case plans.RemoveInstance() | plans.RemoveCheckpoints() | plans.HoldTraffic():
                 return False  # More than one thing in the world: made sure of by doing it again.
@@ -234,7 +236,7 @@ class Steps:
                 await self._host(instance).remove_checkpoints(instance.container)
             case plans.CreateVolume(instance=instance):
                 await self._host(instance).remove_volume(instance.volume)
-            case plans.CreateContainer(instance=instance):
+            case plans.CreateContainer(instance=instance) | plans.CreateNetwork(instance=instance):
                 await self._host(instance).remove_container(instance.container)
             case plans.FenceSource(instance=instance):
                 await self._host(instance).ensure_unpaused(instance.container)

@@ -12,7 +12,6 @@ ones. Failure: the source goes on where it was paused.
 from __future__ import annotations
 
 from pillion.core.plan import (
-    CreateContainer,
     Place,
     Plan,
     RemoveCheckpoints,
@@ -35,7 +34,7 @@ def _checkpoint(situation: Situation) -> Plan:
     source, target = draft.source, draft.target
     copied = draft.copy_volume()
     draft.add("send-image", PRE, Place.TRANSFER, TransferOwnImage(draft.app.image, source, target), *copied)
-    draft.add("create", PRE, Place.TARGET, CreateContainer(target, target.image), "send-image")
+    draft.create("send-image")
     draft.add("copy-files", PRE, Place.TRANSFER, TransferFiles(source, target), "create")
     # As late as possible: what changes from here on has to be sent in the downtime.
     draft.add("first-checkpoint", PRE, Place.SOURCE, TakeCheckpoint(source, Round.FIRST), "copy-files")

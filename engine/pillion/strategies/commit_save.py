@@ -11,7 +11,7 @@ Failure: the source serves as before; the target keeps at most the original imag
 
 from __future__ import annotations
 
-from pillion.core.plan import CommitImage, CreateContainer, Place, Plan, RemoveImage, Situation, Strategy, TransferImage
+from pillion.core.plan import CommitImage, Place, Plan, RemoveImage, Situation, Strategy, TransferImage
 from pillion.core.preflight import Part
 from pillion.strategies.draft import CLEAN, PRE, Draft
 
@@ -26,7 +26,7 @@ def _commit_save(situation: Situation) -> Plan:
     draft.add("commit", PRE, Place.SOURCE, CommitImage(source, image), *told)
     transfer = TransferImage(image, draft.app.image, source, target)
     draft.add("send-image", PRE, Place.TRANSFER, transfer, "commit", *copied)
-    draft.add("create", PRE, Place.TARGET, CreateContainer(target, image), "send-image")
+    draft.create("send-image")
     draft.take_over(*draft.fence())
     draft.clean_up()
     draft.add("remove-image", CLEAN, Place.SOURCE, RemoveImage(source, image), "remove-source")

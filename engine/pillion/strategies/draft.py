@@ -10,6 +10,8 @@ from __future__ import annotations
 from pillion.core.model import Instance, StepId
 from pillion.core.plan import (
     CloseLink,
+    CreateContainer,
+    CreateNetwork,
     CreateVolume,
     FenceSource,
     Group,
@@ -59,13 +61,22 @@ class Draft:
         return (self.add("tell-source", PRE, Place.SOURCE, TellApp(self.source, in_migration=True)),)
 
     def copy_volume(self, *told: str) -> tuple[str, ...]:
-        """The link, and over it the DV's first copy. A link carries one transfer at a time: the next waits for it."""
+        """The target's network; the link, and over it the DV's first copy.
+
+        A link carries one transfer at a time: the next waits for it.
+        """
+        self.add("network", PRE, Place.TARGET, CreateNetwork(self.target))
         self.add("open-link", PRE, Place.TRANSFER, OpenLink(self.source, self.target))
         if self.app.volume is None:
             return ("open-link",)
         self.add("create-volume", PRE, Place.TARGET, CreateVolume(self.target))
         copy = TransferVolume(self.source, self.target)
         return (self.add("copy-volume", PRE, Place.TRANSFER, copy, "create-volume", "open-link", *told),)
+
+    def create(self, *arrived: str) -> str:
+        """The target's container, from the image that has arrived."""
+        made = CreateContainer(self.target, self.target.image)
+        return self.add("create", PRE, Place.TARGET, made, "network", *arrived)
 
     def fence(self) -> tuple[str, ...]:
         """Pause, and the DV's last bytes."""

@@ -9,7 +9,7 @@ Success: the target serves with the source's filesystem and DV. Failure: the sou
 
 from __future__ import annotations
 
-from pillion.core.plan import CreateContainer, Place, Plan, Situation, Strategy, TransferFilesystem
+from pillion.core.plan import Place, Plan, Situation, Strategy, TransferFilesystem
 from pillion.core.preflight import Part
 from pillion.strategies.draft import PRE, Draft
 
@@ -22,8 +22,7 @@ def _export_import(situation: Situation) -> Plan:
     copied = draft.copy_volume(*told)
     transfer = TransferFilesystem(draft.source, draft.target)
     draft.add("send-filesystem", PRE, Place.TRANSFER, transfer, *told, *copied)
-    create = CreateContainer(draft.target, draft.target.image)
-    draft.add("create", PRE, Place.TARGET, create, "send-filesystem")
+    draft.create("send-filesystem")
     draft.take_over(*draft.fence())
     draft.clean_up()
     return draft.plan()
