@@ -8,7 +8,7 @@ import typing
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pillion.core.events import (
@@ -41,7 +41,7 @@ def record(fact: typing.Any, role: str = "event") -> Record:
 @pytest.mark.parametrize("cls", FACTS, ids=lambda cls: cls.__name__)
 def test_every_kind_of_fact_comes_back_as_it_was(cls: type):
     @given(facts_of(cls))
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def comes_back(fact: object) -> None:
         body = dumps(fact)
         assert loads(cls.__name__, body) == fact
