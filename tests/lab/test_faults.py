@@ -1,6 +1,7 @@
 """A sample of the fault campaigns: one fault in the middle of a migration, and everything comes to rest by itself.
 
-The whole of it is `make soak PART=faults-m1` and its like; what holds after a case: `tests/soak/faults.py`.
+M1's is in `test_strategies.py`. The whole of it is `make soak PART=faults-m1` and its like; what holds after a case:
+`tests/soak/faults.py`.
 """
 
 import pytest
@@ -12,7 +13,6 @@ from .conftest import Lab
 pytestmark = pytest.mark.lab
 
 GOES_BACK = [
-    ("M1", "kill-dockerd in the midst of send-filesystem (target)"),
     ("M2", "kill-engine after commit of StepDone send-image"),
     ("M2", "kill-engine before commit of StepDone fence"),
     ("M2", "kill-dockerd at start (target)"),
