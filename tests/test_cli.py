@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,10 @@ Pillion = Callable[..., Said]
 
 @pytest.fixture
 def pillion(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Pillion:
-    """Runs a command that needs no event loop here, in an empty folder, with a state folder of its own."""
+    """Runs a command in a thread, in an empty folder, with a state folder of its own.
+
+    One that runs an event loop would take this thread's from pytest-asyncio.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PILLION_STATE", str(tmp_path / "state"))
 
@@ -66,10 +70,11 @@ def pillion(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         monkeypatch.setattr(sys, "argv", ["pillion", *map(str, words)])
         capfd.readouterr()
         code: object = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code
+        with ThreadPoolExecutor() as beside:
+            try:
+                beside.submit(cli.main).result()
+            except SystemExit as ended:
+                code = ended.code
         out, err = capfd.readouterr()
         assert isinstance(code, int | None)
         return Said(code or 0, out, err)
@@ -333,10 +338,8 @@ async def test_events_are_told_from_the_journal_as_lines_or_as_data(process: Pil
 
 async def test_the_plan_starts_where_the_journal_says_the_app_is(pillion: Pillion, tmp_path: Path):
     await journal_of(LabState(tmp_path / "state" / "monaco"), a_moved_app())
-    there = await asyncio.to_thread(pillion, "plan", "a2", "--to", "mec1", "-t", OURS)
-    assert "M2: a2 mec2 → mec1" in there.out
-    here = await asyncio.to_thread(pillion, "plan", "a2", "--to", "mec2", "-t", OURS)
-    assert "a2 is served by mec2 already" in here.error()
+    assert "M2: a2 mec2 → mec1" in pillion("plan", "a2", "--to", "mec1", "-t", OURS).out
+    assert "a2 is served by mec2 already" in pillion("plan", "a2", "--to", "mec2", "-t", OURS).error()
 
 
 def contains(told: object, written: object) -> bool:
