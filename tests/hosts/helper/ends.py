@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from pillion.hosts.helper.wire import Cut, Refused
+from pillion.hosts.helper.wire import Body, Connection, Cut, Header, Refused
 
 
 def connected() -> tuple[socket.socket, socket.socket]:
@@ -16,6 +16,34 @@ def connected() -> tuple[socket.socket, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         here = socket.create_connection(listener.getsockname())
         return here, listener.accept()[0]
+
+
+class Peer:
+    """The target's end of a connection, served in a thread of its own as a link does; `connection` is the source's."""
+
+    def __init__(self, receive: Callable[[Header, Body], Header]) -> None:
+        here, there = connected()
+        self.connection, self._target = Connection(here), Connection(there)
+        self._receive = receive
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                header, body = self._target.receive()
+                try:
+                    answer = self._receive(header, body)
+                except Refused as error:
+                    answer = {"refused": error.problem}
+                self._target.send(answer)
+                body.drain()
+        except Cut:
+            self._target.cut()
+
+    def close(self) -> None:
+        self.connection.cut()
+        self._thread.join(5)
 
 
 class Beside:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from hypothesis import strategies as st
 from pillion.hosts.helper import checkpoints
 from pillion.hosts.helper.checkpoints import Checkpoints, check
 from pillion.hosts.helper.pagemaps import PAGE_BYTES, pages_file, segments
-from pillion.hosts.helper.wire import Connection, Cut, Refused
-from tests.hosts.helper.ends import connected
+from pillion.hosts.helper.wire import Refused
+from tests.hosts.helper.ends import Peer
 
 SOURCE, TARGET = "a3.1", "a3.2"
 Memory = dict[int, bytes]
@@ -93,23 +92,8 @@ class Hosts:
         for lab in ("here", "there"):
             (folder / lab / "lab").mkdir(parents=True)
         self.engine: Any = Engine(folder / "docker")
-        here, there = connected()
-        self.connection, self._target = Connection(here), Connection(there)
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        try:
-            while True:
-                header, body = self._target.receive()
-                try:
-                    answer = self.there.receive(header, body, self.engine)
-                except Refused as error:
-                    answer = {"refused": error.problem}
-                self._target.send(answer)
-                body.drain()
-        except Cut:
-            pass
+        self._peer = Peer(lambda header, body: self.there.receive(header, body, self.engine))
+        self.connection = self._peer.connection
 
     def send(self, name: str) -> int:
         before = self.connection.sent_bytes
@@ -117,9 +101,7 @@ class Hosts:
         return self.connection.sent_bytes - before
 
     def close(self) -> None:
-        self.connection.cut()
-        self._thread.join()
-        self._target.cut()
+        self._peer.close()
 
 
 @pytest.fixture
@@ -147,6 +129,15 @@ def test_what_arrives_is_what_was_taken(hosts: Hosts, both: list[tuple[Memory, M
     assert files(target / "last") == files(source / "last")
     # Sent once more, as after an answer that was lost.
     hosts.send("last")
+    assert files(target / "last") == files(source / "last")
+
+
+def test_a_process_that_was_born_meanwhile_is_sent_whole(hosts: Hosts):
+    source, target = hosts.here.of(SOURCE), hosts.there.of(TARGET)
+    write_checkpoint(source / "first", [{1: b"one"}])
+    write_checkpoint(source / "last", [{1: b"one"}, {1: b"two", 9: b"three"}], swapped=True)
+    for name in ("first", "last"):
+        hosts.send(name)
     assert files(target / "last") == files(source / "last")
 
 

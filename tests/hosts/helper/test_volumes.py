@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,35 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillion.hosts.helper import volumes
-from pillion.hosts.helper.wire import Connection, Cut, Refused
-from tests.hosts.helper.ends import connected, paths
+from pillion.hosts.helper.wire import Cut, Refused
+from tests.hosts.helper.ends import Peer, paths
 
 
 class Replica:
     """A source's and a target's volume, and the connection between them."""
 
     def __init__(self, folder: Path) -> None:
-        here, there = connected()
-        self.connection, self._target = Connection(here), Connection(there)
         self.source, self.target = folder / "s" / "_data", folder / "t" / "_data"
         for root in (self.source, self.target):
             root.mkdir(parents=True)
         self.memory: volumes.Memory | None = None
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        try:
-            while True:
-                header, body = self._target.receive()
-                try:
-                    answer = volumes.receive(header, body, self.target)
-                except Refused as error:
-                    answer = {"refused": error.problem}
-                self._target.send(answer)
-                body.drain()
-        except Cut:
-            self._target.cut()
+        self._peer = Peer(lambda header, body: volumes.receive(header, body, self.target))
+        self.connection = self._peer.connection
 
     def round(self) -> int:
         """One round; bytes sent."""
@@ -54,8 +38,7 @@ class Replica:
         return tree_of(self.source), tree_of(self.target)
 
     def close(self) -> None:
-        self.connection.cut()
-        self._thread.join(5)
+        self._peer.close()
 
 
 def tree_of(root: Path) -> dict[str, object]:
@@ -225,6 +208,6 @@ def test_a_round_that_is_cut_changes_nothing_and_leaves_nothing(replica: Replica
 
     with pytest.raises(Cut):
         replica.connection.ask({"volume": "dv", "whole": True}, some())
-    replica._thread.join(5)
+    replica._peer._thread.join(5)
     assert tree_of(replica.target) == before
     assert [path.name for path in replica.target.parent.iterdir()] == ["_data"]

@@ -29,13 +29,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pillion.hosts.helper.engine import DockerEngine
+from pillion.hosts.helper.engine import DockerEngine, is_labs
 from pillion.hosts.helper.pagemaps import PAGE_BYTES, Segment, pages_file, segments
 from pillion.hosts.helper.stuck import freed
-from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused
+from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused, packed
 
 ROOT = Path("/dev/shm/pillion")
-_LENGTH = struct.Struct("!I")
 _RUN = struct.Struct("!QQQ")
 """Where a run of pages lies in the new file, its length, and where the base has it (`_NEW`: nowhere, it follows)."""
 _NEW = (1 << 64) - 1
@@ -51,6 +50,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self._lab = folder.name
         self._configurations = folder / "criu"
+        self._docker_root = ""
 
     def of(self, container: str) -> Path:
         return ROOT / self._lab / container
@@ -103,7 +103,7 @@ class Checkpoints:
         found = engine.get(f"/containers/{quote(container)}/json")
         if found is None:
             raise Refused(f"there is no container {container}")
-        if (found["Config"].get("Labels") or {}).get("pillion.lab") != self._lab:
+        if not is_labs(found["Config"].get("Labels"), self._lab):
             raise Refused(f"container {container} is not this lab's", "rename or remove it")
         return found
 
@@ -116,8 +116,8 @@ class Checkpoints:
         shutil.rmtree(self.of(container), ignore_errors=True)
         (self._configurations / f"{container}.conf").unlink(missing_ok=True)
         found = engine.get(f"/containers/{quote(container)}/json")
-        if found is not None and (found["Config"].get("Labels") or {}).get("pillion.lab") == self._lab:
-            for entry in _kept(engine, found).glob("*"):
+        if found is not None and is_labs(found["Config"].get("Labels"), self._lab):
+            for entry in self._kept(engine, found).glob("*"):
                 shutil.rmtree(entry, ignore_errors=True)
 
     # Sending
@@ -162,7 +162,7 @@ class Checkpoints:
 
     def _note(self, engine: DockerEngine, found: Any, descriptors: bytes) -> None:
         """Tell the engine of a checkpoint: to it, `descriptors.json` is all there is."""
-        note = _kept(engine, found) / "last" / "descriptors.json"
+        note = self._kept(engine, found) / "last" / "descriptors.json"
         if note.is_file() and note.read_bytes() == descriptors:
             return
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,9 +170,10 @@ class Checkpoints:
         # The engine stores it by its digest, and fails if it has the like: another time makes it another.
         os.utime(note, (secrets.randbelow(1 << 31),) * 2)
 
-
-def _kept(engine: DockerEngine, found: Any) -> Path:
-    return Path(engine.info()["DockerRootDir"], "containers", found["Id"], "checkpoints")
+    def _kept(self, engine: DockerEngine, found: Any) -> Path:
+        """Where the engine keeps its notes of a container's checkpoints; asked for once, and not in the downtime."""
+        self._docker_root = self._docker_root or engine.info()["DockerRootDir"]
+        return Path(self._docker_root, "containers", found["Id"], "checkpoints")
 
 
 def check(images: Path) -> int:
@@ -181,11 +182,10 @@ def check(images: Path) -> int:
         if not (images / name).is_file():
             raise Refused(f"the checkpoint lacks {name}")
     for pagemap in images.glob("pagemap-*.img"):
-        parts = segments(pagemap)
-        told = sum(part.length for part in parts)
+        told = sum(part.length for part in segments(pagemap))
         path = images / pages_file(pagemap)
         has = path.stat().st_size if path.is_file() else 0
-        if has < max((part.offset + part.length for part in parts), default=0) or told > has:
+        if has < told:
             raise Refused(f"{path.name} has {has} bytes, its pagemap tells {told}")
     return sum(path.stat().st_size for path in images.iterdir())
 
@@ -197,13 +197,13 @@ def _records(images: Path, base: Path | None) -> Iterator[bytes]:
         if path.name in pages and base:
             yield from _pages_record(path, pages[path.name], base)
         elif known and known.is_file() and known.read_bytes() == path.read_bytes():
-            yield _packed({"file": path.name, "same": True})
+            yield packed({"file": path.name, "same": True})
         else:
-            yield _packed({"file": path.name, "size": path.stat().st_size})
+            yield packed({"file": path.name, "size": path.stat().st_size})
             with path.open("rb") as file:
                 while data := file.read(CHUNK_BYTES):
                     yield data
-    yield _packed({"end": True})
+    yield packed({"end": True})
 
 
 def _pages_record(path: Path, pagemap: Path, base: Path) -> Iterator[bytes]:
@@ -211,12 +211,12 @@ def _pages_record(path: Path, pagemap: Path, base: Path) -> Iterator[bytes]:
     old_map = base / pagemap.name
     old_path = base / pages_file(old_map) if old_map.is_file() else base / path.name
     size = path.stat().st_size
-    yield _packed({"file": path.name, "size": size, "base": old_path.name})
+    yield packed({"file": path.name, "size": size, "base": old_path.name})
     with ExitStack() as open_maps:
         new = _mapped(path, open_maps)
         old = _mapped(old_path, open_maps)
         in_place = old_path.name == path.name
-        for offset, length, at in _runs(segments(pagemap), segments(old_map) if len(old) else [], new, old):
+        for offset, length, at in _runs(segments(pagemap), segments(old_map) if old_map.is_file() else [], new, old):
             if at == offset and in_place:
                 continue  # The target's copy of the base has it there already.
             yield _RUN.pack(offset, length, _NEW if at is None else at)
@@ -294,12 +294,13 @@ def _apply(body: Body, patch: Path, base: Path) -> None:
     """Make `patch` what the records say. Raises Refused, Cut."""
     names = set()
     while True:
-        record = json.loads(body.read(_LENGTH.unpack(body.read(4))[0]))
+        record = body.record()
         if record.get("end"):
             break
         name = record["file"]
-        if "/" in name or name.startswith("."):
-            raise Refused(f"a checkpoint has no file {name!r}")
+        for each in (name, record.get("base", name)):
+            if "/" in each or each.startswith("."):
+                raise Refused(f"a checkpoint has no file {each!r}")
         names.add(name)
         if record.get("same"):
             continue
@@ -308,9 +309,7 @@ def _apply(body: Body, patch: Path, base: Path) -> None:
             if "base" in record:
                 _patch(body, file.fileno(), base / record["base"])
             else:
-                left = record["size"]
-                while left:
-                    left -= file.write(body.read(min(left, CHUNK_BYTES)))
+                body.copy(file, record["size"])
             file.truncate(record["size"])
     for path in patch.iterdir():
         if path.name not in names:
@@ -328,8 +327,3 @@ def _patch(body: Body, fd: int, base: Path) -> None:
                 size = min(CHUNK_BYTES, length - start)
                 data = body.read(size) if at == _NEW else old[at + start : at + start + size]
                 os.pwrite(fd, data, offset + start)
-
-
-def _packed(record: dict[str, Any]) -> bytes:
-    encoded = json.dumps(record).encode()
-    return _LENGTH.pack(len(encoded)) + encoded

@@ -10,7 +10,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 from urllib.parse import quote, urlencode
@@ -104,6 +104,11 @@ class DockerEngine:
                 if connection.sock is not None:
                     with suppress(OSError):  # it may have ended by itself
                         connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def is_labs(labels: Mapping[str, str] | None, lab: str) -> bool:
+    """Whether an object with these labels is the lab's own; what is not is never touched."""
+    return (labels or {}).get("pillion.lab") == lab
 
 
 def has_containerd_store(info: Any) -> bool:

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
-from pillion.hosts.helper.engine import DockerEngine, check_progress, refusal
-from pillion.hosts.helper.images import held_back, with_tag
+from pillion.hosts.helper.engine import DockerEngine, is_labs, refusal
+from pillion.hosts.helper.images import take_in, with_tag
 from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused
 
 _END_MARKER = bytes(1024)
@@ -52,11 +52,7 @@ def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
     repository, _, tag = name.rpartition(":")
     changes = [("changes", f"LABEL {_quoted(key)}={_quoted(value)}") for key, value in header["labels"].items()]
     query = urlencode([("fromSrc", "-"), ("repo", repository), ("tag", tag), *changes])
-    with engine.request("POST", f"/images/create?{query}", held_back(body.chunks())) as response:
-        if response.status != 200:
-            raise refusal(response.status, response.read())
-        check_progress(response)
-    body.finish()
+    take_in(engine, f"/images/create?{query}", body)
     if engine.image(name) is None:
         raise Refused(f"the Docker Engine took image {name} in, but does not have it")
     return {"load": time.monotonic() - started}
@@ -72,7 +68,7 @@ def _make_way(engine: DockerEngine, name: str, lab: str) -> None:
     found = engine.image(name)
     if found is None:
         return
-    if (found["Config"].get("Labels") or {}).get("pillion.lab") != lab:
+    if not is_labs(found["Config"].get("Labels"), lab):
         raise Refused(f"image {name} is not this lab's", "rename or remove it")
     with engine.request("DELETE", f"/images/{quote(name, safe='/:@')}") as response:
         response.read()  # one in use stays until its container goes

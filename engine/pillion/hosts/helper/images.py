@@ -228,11 +228,7 @@ def has(engine: DockerEngine, header: Header) -> Header:
 def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
     """Load an archive as it arrives; `load`: seconds from its first byte. Raises Refused, Cut."""
     started = time.monotonic()
-    with engine.request("POST", "/images/load?quiet=1", held_back(body.chunks())) as response:
-        if response.status != 200:
-            raise refusal(response.status, response.read())
-        check_progress(response)
-    body.finish()
+    take_in(engine, "/images/load?quiet=1", body)
     own_ids = has_containerd_store(engine.info())  # there an image's id is its manifest's digest, not its config's
     for name, image_id in header["expected"].items():
         found = engine.image(name)
@@ -241,7 +237,16 @@ def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
     return {"load": time.monotonic() - started}
 
 
-def held_back(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def take_in(engine: DockerEngine, path: str, body: Body) -> None:
+    """Hand an archive to the engine as it arrives, its end only once the digest was right. Raises Refused, Cut."""
+    with engine.request("POST", path, _held_back(body.chunks())) as response:
+        if response.status != 200:
+            raise refusal(response.status, response.read())
+        check_progress(response)
+    body.finish()
+
+
+def _held_back(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes, the last of them only when all have come: after `Body.chunks` has found the digest right."""
     tail = b""
     for data in chunks:

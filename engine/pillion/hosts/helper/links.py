@@ -18,7 +18,7 @@ from typing import Any
 
 from pillion.hosts.helper import flatten, images, volumes
 from pillion.hosts.helper.checkpoints import Checkpoints
-from pillion.hosts.helper.engine import DockerEngine
+from pillion.hosts.helper.engine import DockerEngine, is_labs
 from pillion.hosts.helper.wire import Connection, Cut, Header, Refused, refused_by_system
 
 _TOKEN_TIMEOUT_S = 5.0
@@ -71,7 +71,7 @@ class Link:
 
     def send_image(self, image: str, original: str) -> Header:
         found = self._engine.image(image)
-        if found is not None and (found["Config"].get("Labels") or {}).get("pillion.lab") != self._lab:
+        if found is not None and not is_labs(found["Config"].get("Labels"), self._lab):
             raise Refused(f"image {image} is not this lab's", "rename or remove it")
         return self._timed(lambda connection: images.send(connection, self._engine, image, original, self._temp))
 
@@ -110,7 +110,7 @@ class Link:
         return self._timed(transfer)
 
     def measure(self, seconds: float) -> Header:
-        """Send bulk bytes for that long, read from no disk, which the peer checks and drops."""
+        """Send bulk bytes for that long, read from no disk, which the peer drops."""
 
         def transfer(connection: Connection) -> dict[str, float]:
             asked = time.monotonic()
@@ -221,7 +221,7 @@ class Link:
         found = self._engine.volume(name)
         if found is None:
             raise Refused(f"there is no volume {name}")
-        if (found.get("Labels") or {}).get("pillion.lab") != self._lab:
+        if not is_labs(found.get("Labels"), self._lab):
             raise Refused(f"volume {name} is not this lab's", "rename or remove it")
         return Path(found["Mountpoint"])
 

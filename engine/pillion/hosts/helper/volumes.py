@@ -17,23 +17,20 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
-import json
 import os
 import shutil
 import stat
-import struct
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused, refused_by_system
+from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused, packed, refused_by_system
 
 RACY_NS = 2_000_000_000
 """A file whose times lie this close before it was read is sent again; the coarsest grain in use is FAT's 2 s."""
 _STAGING = ".pillion-"
-_LENGTH = struct.Struct("!I")
 _OF_THE_HOST = {
     "security.selinux",
     *(f"trusted.overlay.{name}" for name in ("impure", "nlink", "origin", "protattr", "upper", "uuid")),
@@ -96,15 +93,15 @@ class _Round:
         finally:
             os.close(root_fd)
         gone = self._memory.gone(self.listing) if self._memory else []
-        yield _packed({"end": True, "gone": gone})
+        yield packed({"end": True, "gone": gone})
 
     def _record(self, root_fd: int, path: str) -> Iterator[bytes]:
         stats = self.listing[path]
         try:
             if stat.S_ISLNK(stats.st_mode):
-                yield _packed({**_described(path, stats), "target": os.readlink(self._root / path)})
+                yield packed({**_described(path, stats), "target": os.readlink(self._root / path)})
             elif not (stat.S_ISREG(stats.st_mode) or stat.S_ISDIR(stats.st_mode)):
-                yield _packed({**_described(path, stats), "device": stats.st_rdev})
+                yield packed({**_described(path, stats), "device": stats.st_rdev})
             else:
                 fd = _open_beneath(root_fd, path)
                 try:
@@ -124,7 +121,7 @@ class _Round:
             raise FileNotFoundError(path)
         self.listing[path] = stats
         attributes = {name: base64.b64encode(os.getxattr(fd, name)).decode() for name in _attributes(fd)}
-        yield _packed({**_described(path, stats), "attributes": attributes})
+        yield packed({**_described(path, stats), "attributes": attributes})
         if kind == stat.S_IFDIR:
             return
         left = stats.st_size
@@ -155,7 +152,7 @@ def receive(header: Header, body: Body, root: Path) -> Header:
     try:
         records: list[dict[str, Any]] = []
         while True:
-            record = json.loads(body.read(_LENGTH.unpack(body.read(4))[0]))
+            record = body.record()
             if record.get("end"):
                 break
             if record["path"].startswith("/") or ".." in record["path"].split("/"):
@@ -184,9 +181,7 @@ def _stage(record: dict[str, Any], body: Body, path: Path) -> None:
         os.symlink(record["target"], path)
     elif stat.S_ISREG(mode):
         with path.open("wb") as file:
-            left = record["size"]
-            while left:
-                left -= file.write(body.read(min(left, CHUNK_BYTES)))
+            body.copy(file, record["size"])
     else:
         os.mknod(path, mode, record["device"])
     _dress(path, record)
@@ -281,11 +276,6 @@ def _described(path: str, stats: os.stat_result) -> dict[str, Any]:
         "mtime_ns": stats.st_mtime_ns,
         "size": stats.st_size,
     }
-
-
-def _packed(record: Mapping[str, Any]) -> bytes:
-    encoded = json.dumps(record).encode()
-    return _LENGTH.pack(len(encoded)) + encoded
 
 
 def _attributes(file: int | Path) -> list[str]:

@@ -21,9 +21,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 CHUNK_BYTES = 1 << 18
 _HEADER_LIMIT = 1 << 20
@@ -56,6 +56,12 @@ def refused_by_system(what: str, error: OSError) -> Refused:
 
 class Cut(Exception):
     """The connection ended, or a message was not what its digest says. Worth another try over a new one."""
+
+
+def packed(record: Mapping[str, Any]) -> bytes:
+    """A record in a message's body: its length (4 bytes, big endian), JSON."""
+    encoded = json.dumps(record).encode()
+    return _LENGTH.pack(len(encoded)) + encoded
 
 
 class Body:
@@ -97,6 +103,16 @@ class Body:
         taken = bytes(self._left[:length])
         del self._left[:length]
         return taken
+
+    def record(self) -> dict[str, Any]:
+        """The next record, as `packed` makes them, unverified. Raises Cut."""
+        found: dict[str, Any] = json.loads(self.read(_LENGTH.unpack(self.read(4))[0]))
+        return found
+
+    def copy(self, file: BinaryIO, length: int) -> None:
+        """Write exactly `length` unverified bytes into a file. Raises Cut, OSError."""
+        while length:
+            length -= file.write(self.read(min(length, CHUNK_BYTES)))
 
     def finish(self) -> None:
         """Read what is left and compare the digest. Raises Cut."""
