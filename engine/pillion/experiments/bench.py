@@ -8,6 +8,7 @@ whose turn it is moves. A strategy that loses an app's state is raced all the sa
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import tempfile
@@ -46,8 +47,6 @@ STRATEGIES = ("M2", "M3", "M1")
 """M1 comes last: what it has flattened shares no layer with the original, and would be sent whole by the others."""
 _BY_HAND = "-manual"
 _IMAGES_S = 1200.0
-_COMMANDS = {"a1": "CMD python3 /app/a1.py", "a2": "CMD python3 /app/a2.py", "a3": 'CMD ["memcached", {words}]'}
-"""How the study's own images start: A1 and A2 by a shell, A3 by itself."""
 
 
 async def bench(
@@ -94,9 +93,9 @@ async def _race_on_a_lab(lab: LabSettings, state: LabState, rounds: int, cells: 
         words = [str(folder / "compose" / "images.sh"), str(folder), "pillion", str(PACKAGE)]
         await run(words, limit_s=_IMAGES_S, show=True)
         for app, image in images.items():
-            by_hand = lab.apps[app + _BY_HAND].command or ()
-            quoted = ", ".join(f'"{word}"' for word in by_hand[1:])
-            await _build(image, lab.apps[app].image, _COMMANDS[app].replace("{words}", quoted))
+            # The study's own images start A1 and A2 by a shell, A3 by itself.
+            command = json.dumps(lab.apps[app + _BY_HAND].command)
+            await _build(image, lab.apps[app].image, f"CMD {command}")
         await up.up(lab, state)
         async with AsyncExitStack() as closing:
             race = await _Race.begin(lab, state, engine, closing)

@@ -9,7 +9,7 @@ from typing import Protocol
 from pillion.config import LabSettings
 from pillion.core.model import App
 from pillion.core.model import Protocol as Speaks
-from pillion.errors import EngineError, MecError
+from pillion.errors import EngineError
 from pillion.experiments.drive import zone_changes_at_request_times
 from pillion.experiments.http import ask_json, control_sandbox
 from pillion.experiments.keys import Address, Truth, fill, make_items, prove
@@ -106,5 +106,5 @@ async def verdict(proof: StateProof) -> Verdict:
     """What a proof says; an app that does not answer has not kept its state."""
     try:
         return await proof.check()
-    except (EngineError, MecError, KeyError) as error:
+    except (EngineError, KeyError) as error:
         return Verdict(False, f"no good answer: {error}")

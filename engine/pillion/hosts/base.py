@@ -212,8 +212,9 @@ class MecHost(Protocol):
     async def take_checkpoint(self, name: str, round_: Round) -> Mapping[str, float]:
         """Write the processes of a running or paused container to the host's memory; it goes on as it was.
 
-        What it took by name: `bytes` and, where it ran before, `frozen` seconds. The first round's files stay, so that
-        the last one's can be compared with them. Source: Docker Engine API, `POST /containers/{id}/checkpoints`.
+        By name: `bytes`, the `seconds` for which it stood still, and the `tries` that it took. The first round's files
+        stay, so that the last one's can be compared with them. Source: Docker Engine API,
+        `POST /containers/{id}/checkpoints`.
         """
 
     async def remove_checkpoints(self, name: str) -> None:
