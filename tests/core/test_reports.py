@@ -85,6 +85,17 @@ def test_a_phase_takes_the_seconds_in_which_at_least_one_of_its_steps_ran(spans:
     assert report.phases[Group.PRE_RELOCATION, Place.TRANSFER].seconds == len(running)
 
 
+def test_steps_and_the_commits_before_them_account_for_a_migration_and_what_lies_between_shows():
+    story = [
+        (100.0, STARTED),
+        (103.0, PlanMade(ID, PLAN, outcome=Outcome(101.0, 2.0, committing_s=1.0))),
+        (107.0, StepDone(ID, StepId("commit"), Outcome(105.0, 2.0, committing_s=1.0))),
+        (110.0, MigrationFailed(ID, "the disk is full")),
+    ]
+    (report,) = migration_reports(story)
+    assert report.coverage == pytest.approx(0.6)  # of 100 to 110, that is 100 to 103 and 104 to 107
+
+
 def test_the_fence_lasts_from_its_beginning_to_the_end_of_the_switch():
     report = told(done("fence", 50.0, 0.02), done("prove", 50.3, 0.01, seq=41.0), done("switch", 50.4, 0.05))
     assert report.fenced_s == pytest.approx(0.45)

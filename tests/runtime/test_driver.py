@@ -198,6 +198,20 @@ async def test_in_the_downtime_nothing_waits_for_the_disk_but_what_follows_the_f
     assert steps.index("fence") < steps.index("last-bytes") < steps.index("start") < steps.index("prove")
 
 
+async def test_what_follows_from_a_commit_says_how_long_it_waited_for_it(tmp_path: Path):
+    async with engine(tmp_path) as there:
+        await there.settled()
+        await there.driver.put(handover("zone01"))
+        await there.until(lambda: there.a2.serving.host == MEC2)
+        await there.settled()
+        waited_s = {fact.step: fact.outcome.committing_s for fact in there.world.told(StepDone)}
+        (plan,) = [fact for fact in there.world.told(PlanMade) if fact.migration == "a2-3"]
+    assert plan.outcome is None  # this world does not say what planning took
+    assert waited_s["tell-source"] > 0
+    assert waited_s["last-bytes"] > 0  # the fence is on disk before what follows it
+    assert waited_s["prove"] == 0  # the downtime waits for nothing else
+
+
 async def test_an_event_and_the_decisions_about_it_are_written_in_one_commit(tmp_path: Path):
     async with engine(tmp_path) as there:
         await there.settled()
@@ -253,10 +267,10 @@ async def test_a_task_that_is_cancelled_before_it_has_begun_is_answered_for(tmp_
     source, target = Instance(A2.id, MEC1, Epoch(2)), Instance(A2.id, MEC2, Epoch(3))
     order = PerformStep(MigrationId("a2-3"), A2, PLANS["M2"].plan(Situation(A2, source, target)).steps[0])
     async with asyncio.TaskGroup() as tasks:
-        driver._carry_out(CancelStep(order.migration, order.step), tasks)  # none runs: nothing to cancel
-        driver._carry_out(order, tasks)
+        driver._carry_out(CancelStep(order.migration, order.step), tasks, 0.0)  # none runs: nothing to cancel
+        driver._carry_out(order, tasks, 0.0)
         driver._steps[order.migration, order.step.id].cancel()
-        driver._carry_out(CancelStep(order.migration, order.step), tasks)
+        driver._carry_out(CancelStep(order.migration, order.step), tasks, 0.0)
     assert driver._inbox.get_nowait() == StepFailed(order.migration, order.step.id, "cancelled")
     assert driver._inbox.empty()
     assert not driver._steps

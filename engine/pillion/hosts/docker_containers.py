@@ -38,6 +38,9 @@ _LAST_WORDS = 200
 CHECKPOINT = "last"
 """The name under which the transfer helper tells the engine of a checkpoint to restore from."""
 _TRIES = 3
+_PASSING = ("already exists", "waiting for init preliminary setup")
+"""What a start says that failed before the container ran, and that may succeed at once when it is tried again: the
+engine has the like of the checkpoint's note still; runc's first process died, as it rarely does on a busy machine."""
 _STATES = {
     "created": ContainerState.CREATED,
     "running": ContainerState.RUNNING,
@@ -162,18 +165,17 @@ class DockerContainers:
 
     async def ensure_restored(self, name: str) -> None:
         await self._require_ours(name)
-        for left in reversed(range(_TRIES)):
-            try:
-                await self._start(name, {"checkpoint": CHECKPOINT})
-                return
-            except HostRefused as refusal:
-                # The engine may find that it has the like of the checkpoint's note already; soon it has not.
-                if left == 0 or "already exists" not in refusal.problem:
-                    raise
+        await self._start(name, {"checkpoint": CHECKPOINT})
 
     async def _start(self, name: str, params: Mapping[str, str] | None = None) -> None:
         path = f"containers/{quote(name)}/start"
-        await self._api.call("POST", path, params=params, timeout_s=self._timeouts.start_s)
+        for left in reversed(range(_TRIES)):
+            try:
+                await self._api.call("POST", path, params=params, timeout_s=self._timeouts.start_s)
+                return
+            except HostRefused as refusal:
+                if left == 0 or not any(words in refusal.problem for words in _PASSING):
+                    raise
 
     async def ensure_paused(self, name: str) -> None:
         await self._require_ours(name)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from pillion.core.actions import Action, Announce, CancelStep, MakePlan, PerformStep, SetAlarm, UndoStep
-from pillion.core.events import AlarmRang, Announcement, EngineStarted, Event, StepDone, StepFailed
+from pillion.core.events import AlarmRang, Announcement, EngineStarted, Event, PlanMade, StepDone, StepFailed
 from pillion.core.fleet import decide
 from pillion.core.migration import Phase
 from pillion.core.model import MigrationId, StepId
@@ -64,8 +65,9 @@ class Driver:
                 batch = [await self._inbox.get()]
                 while not self._inbox.empty():
                     batch.append(self._inbox.get_nowait())
-                for order in await self._decide(batch):
-                    self._carry_out(order, tasks)
+                orders, committing_s = await self._decide(batch)
+                for order in orders:
+                    self._carry_out(order, tasks, committing_s)
 
     async def until(self, holds: Callable[[Fleet], bool]) -> None:
         """Wait until something holds of the fleet."""
@@ -79,8 +81,11 @@ class Driver:
             lambda fleet: not any(s.migration and s.migration.phase in _UNFINISHED for s in fleet.apps.values())
         )
 
-    async def _decide(self, batch: list[Event]) -> list[Action]:
-        """Decide on a batch of events and write it down; the orders that may now be carried out."""
+    async def _decide(self, batch: list[Event]) -> tuple[list[Action], float]:
+        """Decide on a batch of events and write it down; the orders that may now be carried out.
+
+        With them, for how many seconds they had to wait for the journal.
+        """
         orders: list[Action] = []
         records: list[Record] = []
         must_wait = False
@@ -91,15 +96,16 @@ class Driver:
             self.fleet, decided = decide(self.fleet, event, now_s)
             records += [self._record(order.fact, "decision", now_s) for order in decided if isinstance(order, Announce)]
             orders += [order for order in decided if not isinstance(order, Announce)]
-        written = self._journal.append(records)
+        written, began_s = self._journal.append(records), clock.now_s()
         if must_wait:
             await written
         else:
             written.add_done_callback(self._written_late)
+        committing_s = clock.now_s() - began_s if must_wait else 0.0
         self._changed.set()
         for record in records:
             log.info("%s", record.line().partition(" ")[2])
-        return orders
+        return orders, committing_s
 
     def _commits_before_acting(self, event: Event) -> bool:
         if isinstance(event, StepDone):
@@ -116,16 +122,17 @@ class Driver:
             # The next commit that is waited for fails as well and ends the engine; say now what is wrong.
             log.error("%s", error)
 
-    def _carry_out(self, order: Action, tasks: asyncio.TaskGroup) -> None:
+    def _carry_out(self, order: Action, tasks: asyncio.TaskGroup, committing_s: float) -> None:
         match order:
             case SetAlarm(app=app, at_s=at_s):
                 tasks.create_task(self._ring(AlarmRang(app), at_s), name=f"alarm {app}")
             case MakePlan():
-                tasks.create_task(self._answer(self._world.plan, order), name=f"plan {order.migration}")
+                tasks.create_task(self._answer(self._world.plan, order, committing_s), name=f"plan {order.migration}")
             case PerformStep():
                 key = order.migration, order.step.id
                 task = tasks.create_task(
-                    self._answer(self._world.perform, order), name=f"perform {order.step.id} of {order.migration}"
+                    self._answer(self._world.perform, order, committing_s),
+                    name=f"perform {order.step.id} of {order.migration}",
                 )
                 self._steps[key] = task
                 task.add_done_callback(lambda _: self._steps.pop(key, None))
@@ -140,8 +147,13 @@ class Driver:
             case Announce():
                 pass
 
-    async def _answer(self, carry_out: Callable[[_Order], Awaitable[Event]], order: _Order) -> None:
-        await self.put(await carry_out(order))
+    async def _answer(
+        self, carry_out: Callable[[_Order], Awaitable[Event]], order: _Order, committing_s: float = 0.0
+    ) -> None:
+        event = await carry_out(order)
+        if isinstance(event, (PlanMade, StepDone)) and event.outcome:
+            event = replace(event, outcome=replace(event.outcome, committing_s=committing_s))
+        await self.put(event)
 
     async def _cancel(self, running: asyncio.Task[None], order: CancelStep) -> None:
         running.cancel()

@@ -1,0 +1,67 @@
+"""A container that does not start at once: what the engine says in passing is tried again, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from pillion.core.model import HostId
+from pillion.errors import HostRefused
+from pillion.hosts.docker_api import HostTimeouts
+from pillion.hosts.docker_containers import DockerContainers
+
+DIED = "waiting for init preliminary setup: read init-p: connection reset by peer: unknown"
+HAS_IT = "failed to upload checkpoint to containerd: commit failed: content sha256:0: already exists"
+
+
+class Api:
+    """An engine that has the container, and refuses its first starts."""
+
+    def __init__(self, refusals: list[str]) -> None:
+        self.refusals = refusals
+        self.starts: list[Mapping[str, str] | None] = []
+
+    async def inspect(self, path: str) -> Any:
+        return {"Config": {"Labels": {"pillion.lab": "lab"}}, "State": {"Status": "created"}, "Image": "sha256:0"}
+
+    async def call(self, method: str, path: str, params: Mapping[str, str] | None = None, **_: object) -> None:
+        self.starts.append(params)
+        if self.refusals:
+            raise HostRefused(self.refusals.pop(0), place="mec1")
+
+
+class Containers(DockerContainers):
+    """Those of an engine that nobody has taken over."""
+
+    def __init__(self, api: Any) -> None:
+        super().__init__(HostId("mec1"), "lab", api, HostTimeouts(), PurePosixPath("/pillion"), "pillion/gateway")
+
+    def _refuse_if_stale(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("said", [DIED, HAS_IT])
+async def test_a_start_that_failed_in_passing_is_tried_again(said: str) -> None:
+    api = Api([said, said])
+    await Containers(api).ensure_started("a2.1")
+    assert api.starts == [None] * 3
+    api = Api([said])
+    await Containers(api).ensure_restored("a2.1")
+    assert api.starts == [{"checkpoint": "last"}] * 2
+
+
+async def test_a_start_that_goes_on_failing_is_given_up() -> None:
+    api = Api([DIED] * 3)
+    with pytest.raises(HostRefused, match="init preliminary setup"):
+        await Containers(api).ensure_started("a2.1")
+    assert len(api.starts) == 3
+
+
+async def test_a_start_that_fails_for_a_reason_is_not_repeated() -> None:
+    api = Api(["exec: no such file"])
+    with pytest.raises(HostRefused, match="no such file"):
+        await Containers(api).ensure_started("a2.1")
+    assert len(api.starts) == 1
