@@ -13,12 +13,14 @@ from functools import partial
 from tests.soak.calibration import Calibration
 from tests.soak.campaign import Part, campaign
 from tests.soak.faults import Faults
+from tests.soak.keys import Keys
 from tests.soak.migrations import Migrations
 
 STRATEGIES = ("M1", "M2", "M3")
 PARTS: dict[str, Callable[[], Part]] = {
     **{f"faults-{name.lower()}": partial(Faults, name) for name in STRATEGIES},
     **{f"migrations-{name.lower()}": partial(Migrations, name) for name in STRATEGIES},
+    "keys": Keys,
     "calibration": Calibration,
 }
 

@@ -1,4 +1,4 @@
-"""What the campaigns `migrations-m…` and `calibration` run on: a lab of their own, and an engine in its own process."""
+"""What `migrations-m…`, `keys` and `calibration` run on: a lab of their own, and an engine in its own process."""
 
 from __future__ import annotations
 

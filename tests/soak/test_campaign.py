@@ -11,6 +11,7 @@ import pytest
 from tests.soak import calibration, campaign, migrations
 from tests.soak.calibration import Calibration
 from tests.soak.campaign import Facts, Result, RunCase, Violation
+from tests.soak.keys import MIGRATIONS, Keys
 from tests.soak.migrations import BLOCKS, SIZE, Migrations, Tolerance, log_gaps, sums, tolerance
 
 
@@ -287,3 +288,31 @@ def test_the_interval_of_a_difference_holds_it_and_is_the_same_each_time() -> No
 def test_the_ratio_is_of_the_last_block_to_the_first() -> None:
     faster = block(migration={"downtime_s": 0.15})
     assert migrations.ratio([block(), faster]) == pytest.approx(0.5)
+
+
+def key_migrations(**last: Any) -> list[Result]:
+    facts = {"lab": "l", "downtime_s": 0.5, "fenced_s": 0.45, "forecast_s": 0.6, "seconds": 4.0, "tries": 2.0}
+    facts |= {
+        "sent_bytes": {"send-checkpoint": 52_000_000},
+        "reads": 400,
+        "writes": 410,
+        "cuts": [1] * 4,
+        "keys": 10_000,
+    }
+    return [
+        Result(case, 8.0, facts | last if number == MIGRATIONS - 1 else facts)
+        for number, case in enumerate(Keys().cases())
+    ]
+
+
+def test_migrations_of_keys_hold_if_they_were_in_a_row_on_one_lab() -> None:
+    assert Keys().failures(key_migrations()) == []
+    assert "**20 of 20 succeeded**" in Keys().page(key_migrations())
+    assert "500 (500 to 900)" in Keys().page(key_migrations(downtime_s=0.9))
+    assert Keys().failures(key_migrations(lab="another"))
+
+
+def test_the_page_of_keys_is_written_whatever_came_of_them() -> None:
+    lost = [Result(case, 1.0, {}, "1 of 10000 keys missing") for case in Keys().cases()]
+    assert "**0 of 20 succeeded**" in Keys().page(lost)
+    assert Keys().failures(lost)
