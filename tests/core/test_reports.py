@@ -85,11 +85,11 @@ def test_a_phase_takes_the_seconds_in_which_at_least_one_of_its_steps_ran(spans:
     assert report.phases[Group.PRE_RELOCATION, Place.TRANSFER].seconds == len(running)
 
 
-def test_steps_and_the_commits_before_them_account_for_a_migration_and_what_lies_between_shows():
+def test_steps_and_the_decisions_before_them_account_for_a_migration_and_what_lies_between_shows():
     story = [
         (100.0, STARTED),
-        (103.0, PlanMade(ID, PLAN, outcome=Outcome(101.0, 2.0, committing_s=1.0))),
-        (107.0, StepDone(ID, StepId("commit"), Outcome(105.0, 2.0, committing_s=1.0))),
+        (103.0, PlanMade(ID, PLAN, outcome=Outcome(101.0, 2.0, deciding_s=1.0))),
+        (107.0, StepDone(ID, StepId("commit"), Outcome(105.0, 2.0, deciding_s=1.0))),
         (110.0, MigrationFailed(ID, "the disk is full")),
     ]
     (report,) = migration_reports(story)

@@ -17,7 +17,7 @@ from .test_migrations import A2, MEC1, MEC2, home
 pytestmark = pytest.mark.lab
 
 LEAST_COVERAGE = 0.98
-"""The share of a migration's time that its steps, its planning and the journal's commits account for."""
+"""The share of a migration's time that its steps, its planning and the decisions on them account for."""
 COUNTED_BYTES = 10_000_000
 """Above this, what the steps say they sent is compared with the interface's own counter."""
 

@@ -198,18 +198,14 @@ async def test_in_the_downtime_nothing_waits_for_the_disk_but_what_follows_the_f
     assert steps.index("fence") < steps.index("last-bytes") < steps.index("start") < steps.index("prove")
 
 
-async def test_what_follows_from_a_commit_says_how_long_it_waited_for_it(tmp_path: Path):
+async def test_each_step_says_how_long_the_engine_took_to_decide_on_it(tmp_path: Path):
     async with engine(tmp_path) as there:
         await there.settled()
         await there.driver.put(handover("zone01"))
         await there.until(lambda: there.a2.serving.host == MEC2)
         await there.settled()
-        waited_s = {fact.step: fact.outcome.committing_s for fact in there.world.told(StepDone)}
-        (plan,) = [fact for fact in there.world.told(PlanMade) if fact.migration == "a2-3"]
-    assert plan.outcome is None  # this world does not say what planning took
-    assert waited_s["tell-source"] > 0
-    assert waited_s["last-bytes"] > 0  # the fence is on disk before what follows it
-    assert waited_s["prove"] == 0  # the downtime waits for nothing else
+        done = there.world.told(StepDone)
+    assert all(0 < fact.outcome.deciding_s < PATIENCE_S for fact in done)
 
 
 async def test_an_event_and_the_decisions_about_it_are_written_in_one_commit(tmp_path: Path):

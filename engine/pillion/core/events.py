@@ -126,8 +126,8 @@ class Outcome:
     seconds: float
     sent_bytes: int = 0
     detail: Mapping[str, float] = field(default_factory=dict)
-    committing_s: float = 0.0
-    """How long it waited, before it began, until the journal had what it follows from."""
+    deciding_s: float = 0.0
+    """Just before it began: how long the engine took to decide on it, and to have in the journal what must be there."""
 
 
 @dataclass(frozen=True, slots=True)

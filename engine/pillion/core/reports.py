@@ -100,17 +100,15 @@ class MigrationReport:
 
     @property
     def coverage(self) -> float | None:
-        """The share of its time that its planning, its steps and the journal's commits before them account for.
+        """The share of its time that its planning, its steps and the decisions that led to them account for.
 
         None while it is under way.
         """
         if self.ended_s is None:
             return None
         known = [*(report.outcome for report in self.steps), *([self.planning] if self.planning else [])]
-        committed = [
-            replace(each, began_s=each.began_s - each.committing_s, seconds=each.committing_s) for each in known
-        ]
-        return _union_s([*known, *committed]) / (self.ended_s - self.began_s - self.waited_s)
+        decided = [replace(each, began_s=each.began_s - each.deciding_s, seconds=each.deciding_s) for each in known]
+        return _union_s([*known, *decided]) / (self.ended_s - self.began_s - self.waited_s)
 
     @property
     def fenced_s(self) -> float | None:

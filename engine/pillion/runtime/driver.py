@@ -65,9 +65,12 @@ class Driver:
                 batch = [await self._inbox.get()]
                 while not self._inbox.empty():
                     batch.append(self._inbox.get_nowait())
-                orders, committing_s = await self._decide(batch)
+                taken_s = clock.now_s()
+                orders, records = await self._decide(batch)
+                deciding_s = clock.now_s() - taken_s
                 for order in orders:
-                    self._carry_out(order, tasks, committing_s)
+                    self._carry_out(order, tasks, deciding_s)
+                asyncio.get_running_loop().call_soon(_tell, records)  # once the orders are under way
 
     async def until(self, holds: Callable[[Fleet], bool]) -> None:
         """Wait until something holds of the fleet."""
@@ -81,11 +84,8 @@ class Driver:
             lambda fleet: not any(s.migration and s.migration.phase in _UNFINISHED for s in fleet.apps.values())
         )
 
-    async def _decide(self, batch: list[Event]) -> tuple[list[Action], float]:
-        """Decide on a batch of events and write it down; the orders that may now be carried out.
-
-        With them, for how many seconds they had to wait for the journal.
-        """
+    async def _decide(self, batch: list[Event]) -> tuple[list[Action], list[Record]]:
+        """Decide on a batch of events and write it down; the orders that may now be carried out, and the records."""
         orders: list[Action] = []
         records: list[Record] = []
         must_wait = False
@@ -96,16 +96,13 @@ class Driver:
             self.fleet, decided = decide(self.fleet, event, now_s)
             records += [self._record(order.fact, "decision", now_s) for order in decided if isinstance(order, Announce)]
             orders += [order for order in decided if not isinstance(order, Announce)]
-        written, began_s = self._journal.append(records), clock.now_s()
+        written = self._journal.append(records)
         if must_wait:
             await written
         else:
             written.add_done_callback(self._written_late)
-        committing_s = clock.now_s() - began_s if must_wait else 0.0
         self._changed.set()
-        for record in records:
-            log.info("%s", record.line().partition(" ")[2])
-        return orders, committing_s
+        return orders, records
 
     def _commits_before_acting(self, event: Event) -> bool:
         if isinstance(event, StepDone):
@@ -122,16 +119,16 @@ class Driver:
             # The next commit that is waited for fails as well and ends the engine; say now what is wrong.
             log.error("%s", error)
 
-    def _carry_out(self, order: Action, tasks: asyncio.TaskGroup, committing_s: float) -> None:
+    def _carry_out(self, order: Action, tasks: asyncio.TaskGroup, deciding_s: float) -> None:
         match order:
             case SetAlarm(app=app, at_s=at_s):
                 tasks.create_task(self._ring(AlarmRang(app), at_s), name=f"alarm {app}")
             case MakePlan():
-                tasks.create_task(self._answer(self._world.plan, order, committing_s), name=f"plan {order.migration}")
+                tasks.create_task(self._answer(self._world.plan, order, deciding_s), name=f"plan {order.migration}")
             case PerformStep():
                 key = order.migration, order.step.id
                 task = tasks.create_task(
-                    self._answer(self._world.perform, order, committing_s),
+                    self._answer(self._world.perform, order, deciding_s),
                     name=f"perform {order.step.id} of {order.migration}",
                 )
                 self._steps[key] = task
@@ -148,11 +145,11 @@ class Driver:
                 pass
 
     async def _answer(
-        self, carry_out: Callable[[_Order], Awaitable[Event]], order: _Order, committing_s: float = 0.0
+        self, carry_out: Callable[[_Order], Awaitable[Event]], order: _Order, deciding_s: float = 0.0
     ) -> None:
         event = await carry_out(order)
         if isinstance(event, (PlanMade, StepDone)) and event.outcome:
-            event = replace(event, outcome=replace(event.outcome, committing_s=committing_s))
+            event = replace(event, outcome=replace(event.outcome, deciding_s=deciding_s))
         await self.put(event)
 
     async def _cancel(self, running: asyncio.Task[None], order: CancelStep) -> None:
@@ -164,3 +161,8 @@ class Driver:
     async def _ring(self, alarm: AlarmRang, at_s: float) -> None:
         await asyncio.sleep(max(0.0, at_s - clock.now_s()))
         await self.put(alarm)
+
+
+def _tell(records: list[Record]) -> None:
+    for record in records:
+        log.info("%s", record.line().partition(" ")[2])
