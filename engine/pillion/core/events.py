@@ -127,7 +127,7 @@ class Outcome:
     sent_bytes: int = 0
     detail: Mapping[str, float] = field(default_factory=dict)
     deciding_s: float = 0.0
-    """Just before it began: how long the engine took to decide on it, and to have in the journal what must be there."""
+    """From when the engine heard of its cause until it began: the decision, and the journal's commit where it waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,8 +107,8 @@ class MigrationReport:
         if self.ended_s is None:
             return None
         known = [*(report.outcome for report in self.steps), *([self.planning] if self.planning else [])]
-        decided = [replace(each, began_s=each.began_s - each.deciding_s, seconds=each.deciding_s) for each in known]
-        return _union_s([*known, *decided]) / (self.ended_s - self.began_s - self.waited_s)
+        decided = [Outcome(each.began_s - each.deciding_s, each.deciding_s) for each in known]
+        return _union_s([*known, *decided], self.began_s) / (self.ended_s - self.began_s - self.waited_s)
 
     @property
     def fenced_s(self) -> float | None:
@@ -200,8 +200,9 @@ def _with(report: MigrationReport, at_s: float, fact: Event | Announcement) -> M
             return report
 
 
-def _union_s(outcomes: Iterable[Outcome]) -> float:
-    total_s, until_s = 0.0, float("-inf")
+def _union_s(outcomes: Iterable[Outcome], from_s: float = float("-inf")) -> float:
+    """Seconds from then on in which at least one of them ran."""
+    total_s, until_s = 0.0, from_s
     for began_s, ended_s in sorted((outcome.began_s, outcome.began_s + outcome.seconds) for outcome in outcomes):
         total_s += max(0.0, ended_s - max(began_s, until_s))
         until_s = max(until_s, ended_s)

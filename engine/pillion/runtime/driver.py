@@ -49,13 +49,13 @@ class Driver:
         self._started = started
         self._journal = journal
         self._world = world
-        self._inbox: asyncio.Queue[Event] = asyncio.Queue(_INBOX)
+        self._inbox: asyncio.Queue[tuple[float, Event]] = asyncio.Queue(_INBOX)
         self._steps: dict[tuple[MigrationId, StepId], asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
 
     async def put(self, event: Event) -> None:
         """Hand an event in; waits while the inbox is full."""
-        await self._inbox.put(event)
+        await self._inbox.put((clock.now_s(), event))
 
     async def run(self) -> None:
         """Drive until cancelled. Raises what no part of the engine expected."""
@@ -65,11 +65,9 @@ class Driver:
                 batch = [await self._inbox.get()]
                 while not self._inbox.empty():
                     batch.append(self._inbox.get_nowait())
-                taken_s = clock.now_s()
                 orders, records = await self._decide(batch)
-                deciding_s = clock.now_s() - taken_s
-                for order in orders:
-                    self._carry_out(order, tasks, deciding_s)
+                for cause_s, order in orders:
+                    self._carry_out(order, tasks, cause_s)
                 asyncio.get_running_loop().call_soon(_tell, records)  # once the orders are under way
 
     async def until(self, holds: Callable[[Fleet], bool]) -> None:
@@ -84,18 +82,21 @@ class Driver:
             lambda fleet: not any(s.migration and s.migration.phase in _UNFINISHED for s in fleet.apps.values())
         )
 
-    async def _decide(self, batch: list[Event]) -> tuple[list[Action], list[Record]]:
-        """Decide on a batch of events and write it down; the orders that may now be carried out, and the records."""
-        orders: list[Action] = []
+    async def _decide(self, batch: list[tuple[float, Event]]) -> tuple[list[tuple[float, Action]], list[Record]]:
+        """Decide on a batch of events and write it down.
+
+        The orders that may now be carried out, each with the instant when the engine heard of its cause; the records.
+        """
+        orders: list[tuple[float, Action]] = []
         records: list[Record] = []
         must_wait = False
-        for event in batch:
+        for heard_s, event in batch:
             must_wait |= self._commits_before_acting(event)
             now_s = clock.now_s()
             records.append(self._record(event, "event", now_s))
             self.fleet, decided = decide(self.fleet, event, now_s)
             records += [self._record(order.fact, "decision", now_s) for order in decided if isinstance(order, Announce)]
-            orders += [order for order in decided if not isinstance(order, Announce)]
+            orders += [(heard_s, order) for order in decided if not isinstance(order, Announce)]
         written = self._journal.append(records)
         if must_wait:
             await written
@@ -119,16 +120,16 @@ class Driver:
             # The next commit that is waited for fails as well and ends the engine; say now what is wrong.
             log.error("%s", error)
 
-    def _carry_out(self, order: Action, tasks: asyncio.TaskGroup, deciding_s: float) -> None:
+    def _carry_out(self, order: Action, tasks: asyncio.TaskGroup, cause_s: float) -> None:
         match order:
             case SetAlarm(app=app, at_s=at_s):
                 tasks.create_task(self._ring(AlarmRang(app), at_s), name=f"alarm {app}")
             case MakePlan():
-                tasks.create_task(self._answer(self._world.plan, order, deciding_s), name=f"plan {order.migration}")
+                tasks.create_task(self._answer(self._world.plan, order, cause_s), name=f"plan {order.migration}")
             case PerformStep():
                 key = order.migration, order.step.id
                 task = tasks.create_task(
-                    self._answer(self._world.perform, order, deciding_s),
+                    self._answer(self._world.perform, order, cause_s),
                     name=f"perform {order.step.id} of {order.migration}",
                 )
                 self._steps[key] = task
@@ -139,16 +140,15 @@ class Driver:
                     tasks.create_task(self._cancel(running, order), name=f"cancel {order.step.id} of {order.migration}")
             case UndoStep():
                 tasks.create_task(
-                    self._answer(self._world.undo, order), name=f"undo {order.step.id} of {order.migration}"
+                    self._answer(self._world.undo, order, cause_s), name=f"undo {order.step.id} of {order.migration}"
                 )
             case Announce():
                 pass
 
-    async def _answer(
-        self, carry_out: Callable[[_Order], Awaitable[Event]], order: _Order, deciding_s: float = 0.0
-    ) -> None:
+    async def _answer(self, carry_out: Callable[[_Order], Awaitable[Event]], order: _Order, cause_s: float) -> None:
         event = await carry_out(order)
         if isinstance(event, (PlanMade, StepDone)) and event.outcome:
+            deciding_s = max(0.0, event.outcome.began_s - cause_s - getattr(order, "delay_s", 0.0))
             event = replace(event, outcome=replace(event.outcome, deciding_s=deciding_s))
         await self.put(event)
 
