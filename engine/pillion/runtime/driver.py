@@ -148,7 +148,8 @@ class Driver:
     async def _answer(self, carry_out: Callable[[_Order], Awaitable[Event]], order: _Order, cause_s: float) -> None:
         event = await carry_out(order)
         if isinstance(event, (PlanMade, StepDone)) and event.outcome:
-            deciding_s = max(0.0, event.outcome.began_s - cause_s - getattr(order, "delay_s", 0.0))
+            told_to_wait_s = order.delay_s if isinstance(order, PerformStep) else 0.0
+            deciding_s = max(0.0, event.outcome.began_s - cause_s - told_to_wait_s)
             event = replace(event, outcome=replace(event.outcome, deciding_s=deciding_s))
         await self.put(event)
 
