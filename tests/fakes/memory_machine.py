@@ -102,3 +102,7 @@ def answer_from_volume(machine: Machine, container: MemoryContainer) -> Readines
     content, _ = machine.volumes[volume].files.get("seq", (b"0", 0)) if volume else (b"0", 0)
     seq = int(content) + process.seq
     return Readiness(environment["PILLION_INSTANCE"], Epoch(int(environment["PILLION_EPOCH"])), seq)
+
+
+def with_tag(name: str) -> str:
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 from pillion.config import LabSettings
@@ -36,7 +36,7 @@ class _Ue:
 
     address: Address
     truth: Truth
-    frozen_s: float = field(default=0.0)
+    frozen_s: float = 0.0
 
 
 class Keys:
