@@ -11,7 +11,7 @@ from pillion.hosts.base import MecHost, TransferLink, Transferred
 from pillion.hosts.docker import DockerHost
 from pillion.hosts.docker_api import HostTimeouts
 from tests.hosts import mec_hosts
-from tests.hosts.contract import Tree
+from tests.hosts.bench import Tree
 from tests.hosts.mec_hosts import Machine
 
 

@@ -20,8 +20,9 @@ from pillion.hosts.docker_api import HostTimeouts
 from pillion.hosts.ssh import SshSettings
 from pillion.hosts.transfer import HelperLink
 from tests.hosts import mec_hosts
+from tests.hosts.bench import COPY, NAME, VOLUME, spec, started, state
 from tests.hosts.conftest import saved
-from tests.hosts.contract import COPY, NAME, VOLUME, HostContract, spec, started, state
+from tests.hosts.contract import HostContract
 from tests.hosts.docker_bench import DockerBench
 from tests.hosts.mec_hosts import LAB, Machine
 

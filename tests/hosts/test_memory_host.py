@@ -10,7 +10,8 @@ from pillion.errors import HostRefused, HostUnreachable
 from pillion.hosts.base import MecHost, TransferLink
 from tests.fakes.memory_host import MemoryHost, MemoryWorld
 from tests.fakes.memory_machine import Fault, MemoryContainer, MemoryImage, MemoryVolume
-from tests.hosts.contract import COPY, NAME, VOLUME, HostContract, Tree, spec, started, state
+from tests.hosts.bench import COPY, NAME, VOLUME, Tree, spec, started, state
+from tests.hosts.contract import HostContract
 
 
 class MemoryBench:
