@@ -159,6 +159,7 @@ class _Race:
             for number in range(count + 1):
                 for cell in (cell for cell in cells if cell.strategy == strategy):
                     for move_it in (self._manual_round, self._engine_round):
+                        await self._flush()
                         one = await move_it(number, cell)
                         log.info(
                             "%s, round %d of %d, %s: UE-seen %.3f s, pre-relocation %.3f s, state %s",
@@ -173,6 +174,11 @@ class _Race:
         any_host = next(iter(self._terminals.values()))
         _, _, inner = await any_host.type("docker version --format '{{.Server.Version}}'")
         return {**await conditions(), "Docker Engine of the MEC hosts": inner}
+
+    async def _flush(self) -> None:
+        """Let the hosts write out what earlier migrations left in memory, so that the next one does not wait for it."""
+        for terminal in self._terminals.values():
+            await terminal.type("sync")
 
     async def _start(self, app_id: AppId) -> None:
         app = self._apps[app_id]
