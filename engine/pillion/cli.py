@@ -206,11 +206,19 @@ def migrate(lab_file: Path | None, form: str, app: str, to: str, strategy: str |
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", type=int, default=8000, help="Port of the MEC APIs.")
 @click.option("--control-port", type=int, default=8001, help="Port of the control plane.")
-def sandbox(scenario: str, speed: float, host: str, port: int, control_port: int) -> None:
+@click.option("--network", default=None, help="One of the scenario's networks only, as 4g-macro.")
+@click.option("--strict-etsi", is_flag=True, help="Answer as the specifications have it.")
+def sandbox(
+    scenario: str, speed: float, host: str, port: int, control_port: int, network: str | None, strict_etsi: bool
+) -> None:
     """The embedded MEC sandbox alone."""
     from pillion.sandbox import server
 
-    _run(server.serve(scenario, speed=speed, host=host, port=port, control_port=control_port))
+    _run(
+        server.serve(
+            scenario, speed=speed, host=host, port=port, control_port=control_port, network=network, strict=strict_etsi
+        )
+    )
 
 
 @cli.command()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillion.sandbox.api import float32
+from pillion.sandbox.location import float32
 from pillion.sandbox.server import Listening, sandbox
 
 VEHICLE = "10.100.0.2"

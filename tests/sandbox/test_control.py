@@ -76,6 +76,8 @@ async def test_the_truth_has_every_handover_and_can_be_asked_of_one_ue() -> None
             "zone": "zone02",
             "previous_poa": None,
             "previous_zone": None,
+            "erab_id": None,
+            "previous_erab_id": None,
         }
 
 

@@ -21,6 +21,10 @@ def main() -> int:
     parser.add_argument("--control-port", type=int, default=DEFAULT_CONTROL_PORT, help="port of drive and truth")
     parser.add_argument("--name", default=DEFAULT_NAME, help="the sandbox's name, first part of its URLs")
     parser.add_argument("--lockstep", action="store_true", help="tick only when POST /tick says so")
+    parser.add_argument(
+        "--strict-etsi", dest="strict", action="store_true", help="answer as the specifications have it"
+    )
+    parser.add_argument("--network", help="play this one of the scenario's networks only")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
     try:

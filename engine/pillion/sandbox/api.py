@@ -1,211 +1,26 @@
-"""The sandbox's own APIs: what a gateway proxies and an app may ask.
+"""The sandbox's own APIs put together: what a gateway proxies and an app may ask.
 
-Everything lies under `/{sandbox}/`. Shapes, empty bodies and oddities are those of the original, because clients have
-to cope with them: an empty list is absent, an unknown query name is a 400 without a word, and a UE that is out of
-coverage does not exist.
-Source: ETSI GS MEC 013 V2.2.1 as AdvantEDGE v1.9.2 implements it (meep-loc-serv, meep-gis-engine, meep-sandbox-ctrl).
+Everything lies under `/{sandbox}/`, and again under `/{sandbox}/{mep}/` as each MEC platform has it: there too all
+zones are seen. A service with subscriptions is one object; the others are functions alone.
 """
 
 from __future__ import annotations
 
-import struct
-from http import HTTPStatus
-
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from pillion.sandbox import rnis
-from pillion.sandbox.answers import JSON_TYPE, LIVE, json_response, present, refuse_unknown
-from pillion.sandbox.geodesy import Point
+from pillion.sandbox import location, platform, rnis
+from pillion.sandbox.answers import LIVE, refusals
 from pillion.sandbox.live import LiveWorld
-from pillion.sandbox.scenario import Poa, Technology
-from pillion.sandbox.world import Automation, User
 
-_CONNECTION_TYPES = {
-    Technology.FOUR_G: "Macro",
-    Technology.FIVE_G: "Smallcell",
-    Technology.WIFI: "Wifi",
-    Technology.OTHER: "Unknown",
-}
-_POINT_SHAPE = 2
+_ROOTS = ("/{sandbox}", "/{sandbox}/{mep:mep[0-9]+}")
 
 
 def api_app(live: LiveWorld) -> web.Application:
-    """The APIs of this world under its sandbox's name."""
-    app = web.Application(middlewares=[_errors_without_words])
+    """The APIs of this world under its sandbox's name. Their services are in `live.services` from then on."""
+    app = web.Application(middlewares=[refusals])
     app[LIVE] = live
-    queries = f"/{live.name}/location/v2/queries"
-    app.router.add_get(f"{queries}/users", _users)
-    app.router.add_get(f"{queries}/zones", _zones)
-    app.router.add_get(f"{queries}/zones/{{zone}}", _zone)
-    app.router.add_get(f"{queries}/zones/{{zone}}/accessPoints", _access_points)
-    app.router.add_get(f"{queries}/zones/{{zone}}/accessPoints/{{poa}}", _access_point)
-    rnis.add_routes(app, f"/{live.name}/rni/v2")
-    app.router.add_get(f"/{live.name}/gis/v1/automation", _automations)
-    app.router.add_get(f"/{live.name}/gis/v1/automation/{{type}}", _automation)
-    app.router.add_post(f"/{live.name}/gis/v1/automation/{{type}}", _automate)
-    app.router.add_get(f"/{live.name}/sandbox-ctrl/v1/active", _active)
+    for root in _ROOTS:
+        location.add_routes(app, f"{root}/{location.API}")
+        rnis.add_routes(app, f"{root}/{rnis.API}")
+    platform.add_routes(app, "/{sandbox}")
     return app
-
-
-@web.middleware
-async def _errors_without_words(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn aiohttp's error pages (no such path, method not allowed) into the original's empty bodies."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        return web.Response(status=error.status, headers=JSON_TYPE)
-
-
-async def _users(request: web.Request) -> web.Response:
-    """`queries/users`: filters of one name are alternatives, filters of different names must all fit."""
-    refuse_unknown(request, "zoneId", "accessPointId", "address")
-    live = request.app[LIVE]
-    zones, poas, addresses = (request.query.getall(name, []) for name in ("zoneId", "accessPointId", "address"))
-    asked = [user for address in dict.fromkeys(addresses) if (user := live.world.user(address))]
-    listed = [
-        user
-        for user in (asked if addresses else live.world.users())
-        if (not zones or user.zone in zones) and (not poas or user.poa in poas)
-    ]
-    if len(addresses) == 1:
-        live.note(request.headers.get("User-Agent", ""), addresses[0], listed[0] if listed else None)
-    base = _queries_url(request)
-    users = [_user_info(live, user, base) for user in listed]
-    return json_response({"userList": present("user", users) | {"resourceURL": f"{base}/users"}})
-
-
-async def _zones(request: web.Request) -> web.Response:
-    live = request.app[LIVE]
-    zones = [_zone_info(live, zone, request) for zone in live.world.scenario.zones]
-    return json_response({"zoneList": present("zone", zones) | {"resourceURL": f"{_queries_url(request)}/zones"}})
-
-
-async def _zone(request: web.Request) -> web.Response:
-    return json_response({"zoneInfo": _zone_info(request.app[LIVE], _zone_asked(request), request)})
-
-
-async def _access_points(request: web.Request) -> web.Response:
-    refuse_unknown(request, "interestRealm")
-    zone = _zone_asked(request)
-    # No POA of a scenario has a realm: asking for one finds none.
-    poas = [] if request.query.get("interestRealm") else _poas_of(request.app[LIVE], zone)
-    points = [_access_point_info(request.app[LIVE], poa, request) for poa in poas]
-    url = f"{_queries_url(request)}/zones/{zone}/accessPoints"
-    return json_response({"accessPointList": present("accessPoint", points) | {"zoneId": zone, "resourceURL": url}})
-
-
-async def _access_point(request: web.Request) -> web.Response:
-    for poa in _poas_of(request.app[LIVE], _zone_asked(request)):
-        if poa.id == request.match_info["poa"]:
-            return json_response({"accessPointInfo": _access_point_info(request.app[LIVE], poa, request)})
-    raise web.HTTPNotFound
-
-
-async def _automations(request: web.Request) -> web.Response:
-    states = [_automation_state(live_type, on) for live_type, on in request.app[LIVE].world.automation.items()]
-    return json_response({"states": states})
-
-
-async def _automation(request: web.Request) -> web.Response:
-    automation = _automation_asked(request)
-    if automation is None:
-        return _unknown_automation()
-    return json_response(_automation_state(automation, request.app[LIVE].world.automation[automation]))
-
-
-async def _automate(request: web.Request) -> web.Response:
-    """`POST …?run=true|false`; as in the original, what cannot be read as a truth value means false."""
-    automation = _automation_asked(request)
-    if automation is None:
-        return _unknown_automation()
-    running = request.query.get("run", "") in {"1", "t", "T", "true", "True", "TRUE"}
-    request.app[LIVE].automate(automation, running)
-    return web.Response(headers=JSON_TYPE)
-
-
-async def _active(request: web.Request) -> web.Response:
-    return json_response({"name": request.app[LIVE].world.scenario.name})
-
-
-def _user_info(live: LiveWorld, user: User, base: str) -> dict[str, object]:
-    return {
-        "address": user.ue,
-        "accessPointId": user.poa,
-        "zoneId": user.zone,
-        "resourceURL": f"{base}/users?address={user.ue}",
-        "timestamp": _time_stamp(live),
-        "locationInfo": _location_info(live, user.at),
-    }
-
-
-def _zone_info(live: LiveWorld, zone: str, request: web.Request) -> dict[str, object]:
-    return {
-        "zoneId": zone,
-        "numberOfAccessPoints": len(_poas_of(live, zone)),
-        "numberOfUnserviceableAccessPoints": 0,
-        "numberOfUsers": live.world.users_per_zone()[zone],
-        "resourceURL": f"{_queries_url(request)}/zones/{zone}",
-    }
-
-
-def _access_point_info(live: LiveWorld, poa: Poa, request: web.Request) -> dict[str, object]:
-    return {
-        "accessPointId": poa.id,
-        "connectionType": _CONNECTION_TYPES[poa.technology],
-        "locationInfo": _location_info(live, poa.at),
-        "numberOfUsers": live.world.users_per_poa()[poa.id],
-        "operationStatus": "Serviceable",
-        "resourceURL": f"{_queries_url(request)}/zones/{poa.zone}/accessPoints/{poa.id}",
-    }
-
-
-def _location_info(live: LiveWorld, at: Point) -> dict[str, object]:
-    return {
-        "latitude": [float32(at.lat_deg)],
-        "longitude": [float32(at.lon_deg)],
-        "shape": _POINT_SHAPE,
-        "timestamp": _time_stamp(live),
-    }
-
-
-def _time_stamp(live: LiveWorld) -> dict[str, int]:
-    return {"nanoSeconds": 0, "seconds": live.refreshed_s}
-
-
-def _automation_state(automation: Automation, on: bool) -> dict[str, object]:
-    # `active` is absent, not false, when it is off.
-    return {"type": automation.value} | ({"active": True} if on else {})
-
-
-def _unknown_automation() -> web.Response:
-    return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR, text="Automation type not found\n")
-
-
-def _automation_asked(request: web.Request) -> Automation | None:
-    name = request.match_info["type"]
-    return Automation(name) if name in {automation.value for automation in Automation} else None
-
-
-def _zone_asked(request: web.Request) -> str:
-    zone = request.match_info["zone"]
-    if zone not in request.app[LIVE].world.scenario.zones:
-        raise web.HTTPNotFound
-    return zone
-
-
-def _poas_of(live: LiveWorld, zone: str) -> list[Poa]:
-    return [poa for poa in live.world.scenario.poas if poa.zone == zone]
-
-
-def _queries_url(request: web.Request) -> str:
-    """Where this sandbox's queries are, for links: its own address, not that of a gateway before it."""
-    return f"{request.scheme}://{request.host}/{request.app[LIVE].name}/location/v2/queries"
-
-
-def float32(value: float) -> float:
-    """The shortest decimal number that single precision cannot tell from `value`: what the original writes."""
-    single: float = struct.unpack("f", struct.pack("f", value))[0]
-    candidates = (float(f"{single:.{digits}g}") for digits in range(6, 10))
-    # Nine digits always suffice for single precision.
-    return next(short for short in candidates if struct.unpack("f", struct.pack("f", short))[0] == single)

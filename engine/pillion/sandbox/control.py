@@ -54,7 +54,7 @@ async def _drive(request: web.Request) -> web.Response:
 
 
 async def _tick(request: web.Request) -> web.Response:
-    """Let `count` ticks of `dt_s` simulated seconds pass before answering (both optional); answers the new state."""
+    """Let `count` ticks of `dt_s` simulated seconds pass, and be told of (both optional); answers the new state."""
     body = await _body(request)
     dt_s, count = body.get("dt_s", TICK_S), body.get("count", 1)
     if isinstance(dt_s, bool) or not isinstance(dt_s, int | float) or dt_s < 0:
@@ -63,6 +63,7 @@ async def _tick(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest(text=f'"count" has to be a number from 1 to {_TICKS_AT_ONCE}')
     for _ in range(count):
         request.app[LIVE].tick(float(dt_s))
+        await request.app[LIVE].told()
     return await _drive_state(request)
 
 

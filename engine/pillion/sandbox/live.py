@@ -1,4 +1,4 @@
-"""The world on the wall clock: what ticks it, and what was told to whom.
+"""The world on the wall clock: what ticks it, what was told to whom, and the services that tell of it.
 
 A test that judges an app has to know two truths: where the UE was, and what the app could have known when it asked. The
 first is the world's; the second is kept here, one line for each question about a single UE.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pillion.errors import ConfigError
-from pillion.sandbox.scenario import Scenario
-from pillion.sandbox.world import Automation, User, World
+from pillion.sandbox.notifications import Line, Notification
+from pillion.sandbox.scenario import Poa, Scenario
+from pillion.sandbox.world import Automation, Change, User, World
 
 TICK_S = 1.0
 """Simulated seconds between two ticks; the original's ticker too has one second for everything."""
@@ -35,8 +37,29 @@ class Told:
     poa: str | None
 
 
+class Service(Protocol):
+    """One API with subscriptions."""
+
+    line: Line
+
+    def changed(self, changes: Sequence[Change]) -> Iterable[Notification]:
+        """What has to be told of handovers, in order; before anything else of their tick."""
+        ...
+
+    def refreshed(self) -> Iterable[Notification]:
+        """What has to be told once a tick, when positions and measurements are new."""
+        ...
+
+    def forget(self) -> None:
+        """Drop all subscriptions: the scenario has ended, or the service was started anew."""
+        ...
+
+
 class LiveWorld:
-    """A world that its ticker (`run`), or in lockstep a test, moves; served by the API and the control app."""
+    """A world that its ticker (`run`), or in lockstep a test, moves; served by the API and the control app.
+
+    `strict`: answer as the specifications have it, and not as the original does.
+    """
 
     def __init__(
         self,
@@ -45,6 +68,7 @@ class LiveWorld:
         name: str,
         speed: float = 1.0,
         lockstep: bool = False,
+        strict: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 0 < speed <= 1000:
@@ -53,16 +77,43 @@ class LiveWorld:
         self.name = name
         self.speed = speed
         self.lockstep = lockstep
+        self.strict = strict
+        self.services: list[Service] = []
+        self.is_active = True
+        """Whether a scenario runs; without one there are no zones, POAs or UEs to be asked about."""
         self.queries: deque[Told] = deque(maxlen=QUERIES_KEPT)
         self.queries_dropped = 0
         self.refreshed_s = int(time.time())
         """Wall clock of the last tick, whole seconds since 1970: the time stamp of every position."""
+        self._scenario = scenario
         self._clock = clock
         self._automated = asyncio.Event()
         self._moved_at_s = clock()
 
     def __repr__(self) -> str:
         return f"<LiveWorld {self.name}: speed {self.speed:g}, {self.world!r}>"
+
+    @property
+    def scenarios(self) -> list[str]:
+        """What can be activated: the scenario itself, and each of its networks by its name."""
+        return [self._scenario.name, *self._scenario.networks]
+
+    def activate(self, name: str) -> None:
+        """Let a scenario begin: nobody moves, and nobody is attached. Raises ConfigError if there is none such."""
+        scenario = self._scenario if name == self._scenario.name else self._scenario.network(name)
+        self.terminate()
+        self.world = World(scenario)
+        self.is_active = True
+
+    def terminate(self) -> None:
+        """End the scenario: its UEs are gone, and every subscription with them."""
+        for automation in Automation:
+            self.automate(automation, False)
+        self.world = World(Scenario("none", {}, (), (), ()))
+        self.is_active = False
+        for service in self.services:
+            service.line.clear()
+            service.forget()
 
     @property
     def driving(self) -> bool:
@@ -85,9 +136,25 @@ class LiveWorld:
             self._automated.clear()
 
     def tick(self, dt_s: float) -> None:
-        """Let `dt_s` simulated seconds pass, now."""
+        """Let `dt_s` simulated seconds pass, now, and have the services tell of it: handovers first."""
         self.refreshed_s = int(time.time())
-        self.world.tick(dt_s, monotonic_s=self._clock())
+        self._tell(self.world.tick(dt_s, monotonic_s=self._clock()))
+        for service in self.services:
+            service.line.put(service.refreshed())
+
+    def hand_over(self, ue: str, poa: Poa | None) -> None:
+        """A handover by hand, now; None: out of coverage. Raises KeyError if there is no such UE."""
+        change = self.world.hand_over(ue, poa, monotonic_s=self._clock())
+        self._tell([change] if change else [])
+
+    async def told(self) -> None:
+        """Until every notification has been answered, or given up."""
+        for service in self.services:
+            await service.line.drained()
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for service in self.services if changes else []:
+            service.line.put(service.changed(changes))
 
     def note(self, agent: str, ue: str, told: User | None) -> None:
         """Keep what a question about one UE was answered."""

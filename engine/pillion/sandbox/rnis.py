@@ -7,11 +7,14 @@ Source: ETSI GS MEC 012 V2.2.1, clause 7.3, as AdvantEDGE v1.9.2 implements it (
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 
 from aiohttp import web
 
-from pillion.sandbox.answers import LIVE, json_response, present, refuse_unknown
+from pillion.sandbox.answers import LIVE, Refused, json_response, present, refuse_unknown
 from pillion.sandbox.scenario import Plmn, Poa
+
+API = "rni/v2"
 
 QCI = 80
 """Of every bearer; 3GPP TS 23.203 has it for low latency applications."""
@@ -65,8 +68,8 @@ def _ecgi(poa: Poa, plmn: Plmn) -> dict[str, object]:
 
 
 def _numbers(request: web.Request, name: str) -> list[int]:
-    """Raises HTTPBadRequest for what is no number."""
+    """Raises Refused for what is no number."""
     try:
         return [int(value) for value in request.query.getall(name, [])]
     except ValueError:
-        raise web.HTTPBadRequest from None
+        raise Refused(HTTPStatus.BAD_REQUEST) from None

@@ -7,7 +7,7 @@ know is an error, because a misspelt radius would otherwise become a quiet hole 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib.resources import files
 from itertools import pairwise
@@ -89,6 +89,15 @@ class Scenario:
     poas: tuple[Poa, ...]
     ues: tuple[Ue, ...]
     plmn: Plmn = DEFAULT_PLMN
+    networks: Mapping[str, tuple[Technology, ...]] = field(default_factory=dict)
+    """Names under which the city can be had with POAs of these technologies only."""
+
+    def network(self, name: str) -> Scenario:
+        """The city with the POAs of one of its networks. Raises ConfigError if it has no such network."""
+        if name not in self.networks:
+            known = ", ".join(self.networks) or "none"
+            raise ConfigError(f"scenario {self.name} has no network {name}", place="sandbox", remedy=f"one of: {known}")
+        return replace(self, poas=tuple(poa for poa in self.poas if poa.technology in self.networks[name]))
 
 
 def load_scenario(name: str) -> Scenario:
@@ -121,11 +130,13 @@ def parse_scenario(raw: bytes, *, place: str = "scenario") -> Scenario:
     poas = tuple(_poa(fields, zones) for fields in top.objects("poas"))
     ues = tuple(_ue(fields) for fields in top.objects("ues"))
     plmn = _plmn(top.fields("plmn")) if "plmn" in top else DEFAULT_PLMN
+    networks = top.choices_by_name("networks", *Technology) if "networks" in top else {}
     top.nothing_else()
     _check_unique(zones, f"{place}: zones")
     _check_unique([poa.id for poa in poas], f"{place}: poas")
     _check_unique([ue.id for ue in ues], f"{place}: ues")
-    return Scenario(name, attribution, zones, poas, ues, plmn)
+    by_name = {network: tuple(map(Technology, technologies)) for network, technologies in networks.items()}
+    return Scenario(name, attribution, zones, poas, ues, plmn, by_name)
 
 
 def _poa(fields: _Fields, zones: tuple[str, ...]) -> Poa:
@@ -198,6 +209,10 @@ class _Fields:
     def texts_by_name(self, key: str) -> dict[str, str]:
         inner = self.fields(key)
         return {name: inner.text(name) for name in tuple(inner._rest)}
+
+    def choices_by_name(self, key: str, *allowed: str) -> dict[str, tuple[str, ...]]:
+        inner = self.fields(key)
+        return {name: inner.choices(name, *allowed) for name in tuple(inner._rest)}
 
     def choice(self, key: str, *allowed: str) -> str:
         return self._choice(self._take(key), self._at(key), allowed)

@@ -17,6 +17,7 @@ from pillion.errors import MachineError
 from pillion.sandbox.api import api_app
 from pillion.sandbox.control import control_app
 from pillion.sandbox.live import LiveWorld
+from pillion.sandbox.notifications import callbacks_session
 from pillion.sandbox.scenario import load_scenario
 
 log = logging.getLogger(__name__)
@@ -60,15 +61,24 @@ async def sandbox(
     control_port: int = DEFAULT_CONTROL_PORT,
     name: str = DEFAULT_NAME,
     lockstep: bool = False,
+    strict: bool = False,
+    network: str | None = None,
 ) -> AsyncIterator[Listening]:
     """A sandbox that serves while the block runs; its vehicles rest until the drive is started.
 
-    Raises ConfigError for a bad scenario or speed, MachineError if a port cannot be had.
+    `network`: play this one of the scenario's networks only. `strict`: answer as the specifications have it.
+    Raises ConfigError for a bad scenario, network or speed, MachineError if a port cannot be had.
     """
-    live = LiveWorld(load_scenario(scenario), name=name, speed=speed, lockstep=lockstep)
+    live = LiveWorld(load_scenario(scenario), name=name, speed=speed, lockstep=lockstep, strict=strict)
+    if network is not None:
+        live.activate(network)
     async with AsyncExitStack() as stack:
         bound = await _listen(stack, api_app(live), host, port)
         bound_control = await _listen(stack, control_app(live), host, control_port)
+        http = await stack.enter_async_context(callbacks_session())
+        for service in live.services:
+            sending = asyncio.create_task(service.line.run(http), name=f"notify {service.line.api}")
+            stack.push_async_callback(_ended, sending)
         ticker = None if lockstep else asyncio.create_task(live.run(), name=f"tick {name}")
         try:
             yield Listening(host, bound, bound_control, live, ticker)
@@ -89,6 +99,8 @@ async def serve(
     control_port: int = DEFAULT_CONTROL_PORT,
     name: str = DEFAULT_NAME,
     lockstep: bool = False,
+    strict: bool = False,
+    network: str | None = None,
 ) -> None:
     """Serve a sandbox until SIGTERM or SIGINT. Raises as `sandbox` does."""
     stop = asyncio.Event()
@@ -96,7 +108,15 @@ async def serve(
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     running = sandbox(
-        scenario, speed=speed, host=host, port=port, control_port=control_port, name=name, lockstep=lockstep
+        scenario,
+        speed=speed,
+        host=host,
+        port=port,
+        control_port=control_port,
+        name=name,
+        lockstep=lockstep,
+        strict=strict,
+        network=network,
     )
     async with running as listening:
         log.info("%s: APIs at %s, control at %s", listening.live, listening.api_url, listening.control_url)
@@ -105,6 +125,11 @@ async def serve(
             waits.append(listening.ticker)
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     log.info("stopped at tick %d", listening.live.world.ticks)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> int:

@@ -46,6 +46,9 @@ class Change:
     zone: str | None
     previous_poa: str | None
     previous_zone: str | None
+    erab_id: int | None = None
+    """The radio access bearer from now on."""
+    previous_erab_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,10 @@ class World:
         running = [name.value for name, on in self.automation.items() if on]
         return f"<World {self.scenario.name}: tick {self.ticks}, {len(self.users())} users, {running or 'at rest'}>"
 
-    def tick(self, dt_s: float, *, monotonic_s: float = 0.0) -> None:
+    def tick(self, dt_s: float, *, monotonic_s: float = 0.0) -> list[Change]:
         """Let `dt_s` seconds pass: UEs move if MOVEMENT is on, then handovers become known if MOBILITY is on.
 
-        Raises ValueError if time would go backward.
+        Gives the handovers, in scenario order. Raises ValueError if time would go backward.
         """
         if dt_s < 0:
             raise ValueError(f"a tick cannot take {dt_s} s")
@@ -113,10 +116,31 @@ class World:
             self.simulated_s += dt_s
             for state in self._ues.values():
                 self._move(state, dt_s)
-        if self.automation[Automation.MOBILITY]:
-            for state in self._ues.values():
-                if state.selected is not state.serving:
-                    self._hand_over(state, monotonic_s)
+        if not self.automation[Automation.MOBILITY]:
+            return []
+        return [
+            self._hand_over(state, state.selected, monotonic_s)
+            for state in self._ues.values()
+            if state.selected is not state.serving
+        ]
+
+    def hand_over(self, ue: str, poa: Poa | None, *, monotonic_s: float = 0.0) -> Change | None:
+        """A handover by hand, None for out of coverage; gives nothing if the POA serves the UE already.
+
+        With MOBILITY on, the next tick puts it right again. Raises KeyError if there is no such UE.
+        """
+        state = self._ues[ue]
+        return None if state.serving is poa else self._hand_over(state, poa, monotonic_s)
+
+    def place(self, ue: str, at: Point) -> None:
+        """Put a UE elsewhere; its path stays, and takes it on from where it was. Raises KeyError if there is none."""
+        state = self._ues[ue]
+        state.at = at
+        state.selected = self._coverage.select(at, state.ue.wireless_types, state.selected)
+
+    def in_range(self, ue: str) -> list[tuple[Poa, float]]:
+        """The POAs whose radius reaches a UE, each with its distance in metres. Raises KeyError if there is none."""
+        return self._coverage.in_range(self._ues[ue].at)
 
     def user(self, ue: str) -> User | None:
         """The UE as the network knows it; None if it is out of coverage, not attached yet, or no UE of ours."""
@@ -151,8 +175,9 @@ class World:
             state.at, state.fraction = advance(state.track, state.fraction, dt_s)
             state.selected = self._coverage.select(state.at, state.ue.wireless_types, state.selected)
 
-    def _hand_over(self, state: _UeState, monotonic_s: float) -> None:
-        before, after = state.serving, state.selected
+    def _hand_over(self, state: _UeState, after: Poa | None, monotonic_s: float) -> Change:
+        before = state.serving
+        bearer_before = state.erab_id
         state.serving = after
         if after is None or after.technology is not Technology.FOUR_G:
             state.erab_id = None
@@ -160,18 +185,20 @@ class World:
             self._erabs += 1
             state.erab_id = self._erabs
         self.changes_dropped += len(self.changes) == CHANGES_KEPT
-        self.changes.append(
-            Change(
-                tick=self.ticks,
-                simulated_s=self.simulated_s,
-                monotonic_s=monotonic_s,
-                ue=state.ue.id,
-                poa=after.id if after else None,
-                zone=after.zone if after else None,
-                previous_poa=before.id if before else None,
-                previous_zone=before.zone if before else None,
-            )
+        change = Change(
+            tick=self.ticks,
+            simulated_s=self.simulated_s,
+            monotonic_s=monotonic_s,
+            ue=state.ue.id,
+            poa=after.id if after else None,
+            zone=after.zone if after else None,
+            previous_poa=before.id if before else None,
+            previous_zone=before.zone if before else None,
+            erab_id=state.erab_id,
+            previous_erab_id=bearer_before,
         )
+        self.changes.append(change)
+        return change
 
 
 def drive(world: World, ticks: int, *, dt_s: float = 1.0) -> Iterator[Sample]:
