@@ -26,6 +26,51 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """Told, not asked: the UE has entered a zone, or changed its POA within one. `seen_s`: when it was told."""
+
+    ue: UeId
+    seen_s: float
+    poa: PoaId
+    zone: ZoneId
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Told: the UE has left a zone, for another one or for none."""
+
+    ue: UeId
+    seen_s: float
+    poa: PoaId
+    zone: ZoneId
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Told: where the UE is, and not by what it is served."""
+
+    ue: UeId
+    seen_s: float
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class CellSeen:
+    """Told by the RNIS: the cell that serves the UE, which is no POA of the Location API; None: none of those it knows.
+
+    `cell`: MEC 012 `cellId` or `nrcellId`.
+    """
+
+    ue: UeId
+    seen_s: float
+    cell: str | None
+
+
+Notice = Attached | Left | Located | CellSeen
+"""One thing that a notification tells of a UE."""
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
     """What is known of one UE."""
 
