@@ -136,7 +136,7 @@ def play_trace(trace: Trace, started: EngineStarted, world: World, lookahead_s: 
     player.put(0.0, started)
     track = Track(trace.ue)
     for seen in trace.observations:
-        track, events = track.observe(seen, trace.layout, lookahead_s)
+        track, events = track.saw(seen, trace.layout, lookahead_s)
         for event in events:
             player.put(seen.asked_s, event)
     player.run()
