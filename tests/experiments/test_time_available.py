@@ -115,7 +115,8 @@ def test_the_page_has_every_row_every_dwell_and_the_sites_of_the_poas_that_serve
     assert "| 10.100.0.2 | serving POA | 1 | 2 | 1 (3), 2 (1) |" in page
     assert "| macro | west | 322 |" in page
     assert "| wifi |" not in page, "it served nobody"
-    assert "| places told | 7 by" in page
+    assert "| east |" not in page.partition("nearest to each POA")[2], "a 5G POA is its own site"
+    assert "| places told | 7, by" in page
     assert "| date | today |" in page
 
 

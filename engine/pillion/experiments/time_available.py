@@ -28,6 +28,7 @@ from pillion.experiments.moving import unless
 from pillion.mec import wire
 from pillion.mec.location import LocationClient
 from pillion.output import markdown_table, print_table, write_page
+from pillion.sandbox.live import TICK_S
 from pillion.sandbox.movement import track_of
 from pillion.sandbox.scenario import EndOfPath, Ue, load_scenario
 from pillion.sandbox.server import sandbox
@@ -40,7 +41,6 @@ STUDY_UE = UeId("10.100.0.2")
 VEHICLES = (STUDY_UE, UeId("10.100.0.1"), UeId("10.100.0.3"), UeId("10.100.0.4"))
 LAPS = 10
 PHASES = 12
-TICK_S = 1.0
 _STUDY_POA = ("12.301", "1.037")
 _STUDY = {
     DwellOn.POA: _STUDY_POA,
@@ -138,7 +138,7 @@ async def _drive(ticks: Mapping[UeId, int], ahead_s: float) -> dict[UeId, list[S
         tick_url = f"{listening.control_url}/tick"
         await ask(http, "POST", f"{listening.control_url}/drive", {"running": True})
         for tick in range(max(ticks.values())):
-            await ask(http, "POST", tick_url, {"dt_s": TICK_S if tick else TICK_S + ahead_s})
+            await ask(http, "POST", tick_url, None if tick else {"dt_s": TICK_S + ahead_s})
             # All in one answer, so that it is about one moment, and only those that are not yet done.
             driving = [ue for ue in ticks if tick < ticks[ue]]
             users = await ask(http, "GET", users_url, query=[("address", ue) for ue in driving])
@@ -167,8 +167,8 @@ def page(told: Drives, found: Sequence[Row], machine: Mapping[str, str]) -> str:
     parts = [
         "# Time available for a migration",
         "Written by `pillion experiment run time-available`: the study's table 8.2 beside the same of the embedded "
-        "sandbox, as its Location API tells it. While a vehicle dwells where one MEC host serves it, a migration to "
-        "that host has time: at the end of the dwell the next one is due.",
+        "sandbox, as its Location API tells it. A vehicle's dwell where one MEC host serves it is the time that a "
+        "migration has: when it ends, the next one is due.",
         markdown_table(_COLUMNS, (row.cells() for row in found)),
         _READINGS,
         "## Every dwell",
@@ -177,7 +177,7 @@ def page(told: Drives, found: Sequence[Row], machine: Mapping[str, str]) -> str:
             ("vehicle", "dwell on", "median, s", "longest, s", "lengths"), (row.every_length() for row in found)
         ),
         "## The 5G site nearest to each POA",
-        "From the positions in the Location API; of the POAs that served a vehicle.",
+        "From the positions in the Location API; of the 4G and WiFi POAs that served a vehicle.",
         markdown_table(("POA", "nearest 5G site", "metres"), _sites(told.layout, seen)),
         "## Conditions",
         markdown_table(("", ""), [*_conditions(told), *([name, value] for name, value in machine.items())]),
@@ -196,8 +196,8 @@ in it."""
 
 
 def _sites(layout: Layout, seen: set[PoaId | None]) -> list[list[str]]:
-    nearest = nearest_5g_sites(layout)
-    return [[poa, nearest[poa].poa, f"{nearest[poa].distance_m:.0f}"] for poa in layout if poa in seen]
+    nearest = {poa: site for poa, site in nearest_5g_sites(layout).items() if poa in seen and poa != site.poa}
+    return [[poa, site.poa, f"{site.distance_m:.0f}"] for poa, site in nearest.items()]
 
 
 def _conditions(told: Drives) -> list[list[str]]:
@@ -209,5 +209,6 @@ def _conditions(told: Drives) -> list[list[str]]:
         ["runs of each vehicle", f"{told.phases} of {told.laps} laps"],
         ["each run begins", f"1/{told.phases} of {STUDY_UE}'s lap further on than the one before"],
         ["counted", "complete dwells: the first and the last of each run are dropped"],
-        ["places told", f"{asked:,} by `location/v2/queries/users`, in {told.took_s:.0f} s"],
+        ["places told", f"{asked:,}, by `location/v2/queries/users`"],
+        ["time taken", f"{told.took_s:.0f} s"],
     ]
