@@ -11,6 +11,7 @@ from aiohttp import web
 from pillion.sandbox import location, platform, rnis
 from pillion.sandbox.answers import LIVE, refusals
 from pillion.sandbox.live import LiveWorld
+from pillion.sandbox.location_subscriptions import LocationSubscriptions
 
 _ROOTS = ("/{sandbox}", "/{sandbox}/{mep:mep[0-9]+}")
 
@@ -19,8 +20,11 @@ def api_app(live: LiveWorld) -> web.Application:
     """The APIs of this world under its sandbox's name. Their services are in `live.services` from then on."""
     app = web.Application(middlewares=[refusals])
     app[LIVE] = live
+    location_subscriptions = LocationSubscriptions(live)
+    live.services.append(location_subscriptions)
     for root in _ROOTS:
         location.add_routes(app, f"{root}/{location.API}")
+        location_subscriptions.add_routes(app, f"{root}/{location.API}")
         rnis.add_routes(app, f"{root}/{rnis.API}")
     platform.add_routes(app, "/{sandbox}")
     return app
