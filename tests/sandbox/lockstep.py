@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class Lockstep:
     async def send(self, method: str, path: str, body: object = None) -> Answer:
         """Ask an API, by a path under the sandbox's name or a whole URL; bytes are sent as they are."""
         url = path if path.startswith("http") else f"{self.listening.api_url}/{path}"
-        data = body if isinstance(body, bytes) else orjson.dumps(body) if body is not None else None
+        # Not orjson: a client may send numbers of any size.
+        data = body if isinstance(body, bytes) else json.dumps(body) if body is not None else None
         async with self._http.request(method, url, data=data) as answer:
             raw = await answer.read()
             return Answer(

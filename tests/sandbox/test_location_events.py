@@ -85,7 +85,9 @@ def test_a_pace_of_one_second_lets_each_tick_tell_also_when_ticks_are_not_quite_
 def test_a_pace_counts_seconds_and_not_ticks() -> None:
     halves = [tick / 2 for tick in range(1, 13)]
     assert told_at(Pace(2), halves) == [0.5, 2.5, 4.5]
-    assert told_at(Pace(3, first_s=3), [float(tick) for tick in range(1, 10)]) == [3.0, 6.0, 9.0]
+    waiting = Pace(3)
+    waiting.wait(1.0)
+    assert told_at(waiting, [float(tick) for tick in range(2, 11)]) == [4.0, 7.0, 10.0]
     assert told_at(Pace(3), [10.0, 20.0, 30.0]) == [10.0, 20.0, 30.0]
 
 

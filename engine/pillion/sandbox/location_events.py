@@ -58,15 +58,15 @@ def counted(changes: Sequence[Change], world: World) -> Iterator[tuple[Change, l
 
 
 class Pace:
-    """When the next notification of a subscription is due: not before `interval_s` simulated seconds have passed.
+    """When the next notification of a subscription is due: the first one at once, then one each `interval_s` at most.
 
-    To the nearest tick, for ticks of the wall clock are never a second to the millisecond. After `count`
+    Simulated seconds, to the nearest tick: a tick of the wall clock is never a second to the millisecond. After `count`
     notifications none is due any more; with a count of 0 there is no such limit.
     """
 
-    def __init__(self, interval_s: float, *, count: int = 0, first_s: float = -math.inf) -> None:
+    def __init__(self, interval_s: float, *, count: int = 0) -> None:
         self._interval_s = interval_s
-        self._next_s = first_s
+        self._next_s = -math.inf
         self._count = count
         self.sent = 0
 
@@ -76,6 +76,10 @@ class Pace:
     def told(self, now_s: float) -> None:
         """One has been sent."""
         self.sent += 1
+        self.wait(now_s)
+
+    def wait(self, now_s: float) -> None:
+        """Have the seconds pass from now on, though nothing has been sent."""
         self._next_s = now_s + self._interval_s
 
     @property

@@ -32,8 +32,8 @@ class Subscription:
     key: ClassVar[str]
     optional: ClassVar[dict[str, _Reader]]
 
-    def __init__(self, members: Members, now_s: float) -> None:
-        """Raises Refused for what a request lacks. `now_s`: the world's elapsed seconds."""
+    def __init__(self, members: Members) -> None:
+        """Raises Refused for what a request lacks."""
         callback = members.object("callbackReference")
         if callback is None:
             raise members.mandatory("callbackReference")
@@ -42,6 +42,9 @@ class Subscription:
         format_ = _present(callback, {"notificationFormat": Members.text})
         self.stored: dict[str, object] = _present(members, self.optional)
         self.stored["callbackReference"] = {"notifyURL": self._url} | self._data | format_
+
+    def begins(self, now_s: float) -> None:
+        """It is kept from now on, in the world's elapsed seconds."""
 
     def continues(self, old: Any) -> None:
         """Take over what the subscription that this one replaces, of the same kind, has seen and told."""
@@ -63,8 +66,8 @@ class _Presence(Subscription):
 
     optional = _COMMON | {"userEventCriteria": Members.texts}
 
-    def __init__(self, members: Members, now_s: float) -> None:
-        super().__init__(members, now_s)
+    def __init__(self, members: Members) -> None:
+        super().__init__(members)
         self._criteria = members.texts("userEventCriteria")
 
     def _event(self, event: str, change: Change, zone: str, poa: str | None) -> Iterator[Notification]:
@@ -85,8 +88,8 @@ class UserTracking(_Presence):
 
     path, key = "userTracking", "userTrackingSubscription"
 
-    def __init__(self, members: Members, now_s: float) -> None:
-        super().__init__(members, now_s)
+    def __init__(self, members: Members) -> None:
+        super().__init__(members)
         self._address = self.stored["address"] = mandatory_text(members, "address")
 
     def changed(self, change: Change, counts: Sequence[Count]) -> Iterator[Notification]:
@@ -107,8 +110,8 @@ class ZonalTraffic(_Presence):
     path, key = "zonalTraffic", "zonalTrafficSubscription"
     optional = _Presence.optional | {"duration": Members.integer, "interestRealm": Members.texts}
 
-    def __init__(self, members: Members, now_s: float) -> None:
-        super().__init__(members, now_s)
+    def __init__(self, members: Members) -> None:
+        super().__init__(members)
         self._zone = self.stored["zoneId"] = mandatory_text(members, "zoneId")
 
     def changed(self, change: Change, counts: Sequence[Count]) -> Iterator[Notification]:
@@ -129,8 +132,8 @@ class ZoneStatus(Subscription):
         "operationStatus": Members.texts,
     }
 
-    def __init__(self, members: Members, now_s: float) -> None:
-        super().__init__(members, now_s)
+    def __init__(self, members: Members) -> None:
+        super().__init__(members)
         self._zone = self.stored["zoneId"] = mandatory_text(members, "zoneId")
         self._zone_threshold = members.integer("numberOfUsersZoneThreshold") or 0
         self._poa_threshold = members.integer("numberOfUsersAPThreshold") or 0
@@ -156,8 +159,8 @@ class CircleNotification(Subscription):
     path, key = "area/circle", "circleNotificationSubscription"
     optional = _TERMINALS | {"count": Members.integer}
 
-    def __init__(self, members: Members, now_s: float) -> None:
-        super().__init__(members, now_s)
+    def __init__(self, members: Members) -> None:
+        super().__init__(members)
         self._addresses = _mandatory_texts(members, "address")
         latitude, longitude, radius_m = (
             _mandatory_number(members, name) for name in ("latitude", "longitude", "radius")
@@ -205,8 +208,8 @@ class DistanceNotification(Subscription):
     path, key = "distance", "distanceNotificationSubscription"
     optional = _TERMINALS | {"count": Members.integer, "referenceAddress": Members.texts}
 
-    def __init__(self, members: Members, now_s: float) -> None:
-        super().__init__(members, now_s)
+    def __init__(self, members: Members) -> None:
+        super().__init__(members)
         self._criteria = mandatory_text(members, "criteria")
         frequency_s = _mandatory_frequency_s(members)
         self._monitored = _mandatory_texts(members, "monitoredAddress")
@@ -241,16 +244,19 @@ class PeriodicNotification(Subscription):
     path, key = "periodic", "periodicNotificationSubscription"
     optional = _TERMINALS
 
-    def __init__(self, members: Members, now_s: float) -> None:
-        super().__init__(members, now_s)
+    def __init__(self, members: Members) -> None:
+        super().__init__(members)
         self._addresses = _mandatory_texts(members, "address")
         frequency_s = _mandatory_frequency_s(members)
-        self._pace = Pace(frequency_s, first_s=now_s + frequency_s)
+        self._pace = Pace(frequency_s)
         self.stored |= {
             "address": self._addresses,
             "frequency": frequency_s,
             "requestedAccuracy": members.integer("requestedAccuracy") or 0,
         }
+
+    def begins(self, now_s: float) -> None:
+        self._pace.wait(now_s)
 
     def refreshed(self, live: LiveWorld) -> Iterator[Notification]:
         if self._pace.due(live.elapsed_s):

@@ -81,11 +81,11 @@ class _Kind:
         return json_response({"notificationSubscriptionList": listed | {"resourceURL": self._url(request)}})
 
     async def _post(self, request: web.Request) -> web.Response:
-        members = await self._members(request)
-        subscription = self._kind(members, self._live.elapsed_s)
+        subscription = self._kind(await self._members(request))
 
         def numbered(id_: str) -> Subscription:
             subscription.stored["resourceURL"] = f"{self._url(request)}/{id_}"
+            subscription.begins(self._live.elapsed_s)
             return subscription
 
         async with self._line.turn():
@@ -100,7 +100,7 @@ class _Kind:
     async def _put(self, request: web.Request) -> web.Response:
         id_ = request.match_info["id"]
         members = await self._members(request)
-        subscription = self._kind(members, self._live.elapsed_s)
+        subscription = self._kind(members)
         named = members.text("resourceURL")
         if not named:
             raise members.mandatory("resourceURL")
@@ -109,6 +109,7 @@ class _Kind:
         subscription.stored["resourceURL"] = f"{self._url(request)}/{id_}"
         async with self._line.turn():
             subscription.continues(self.subscriptions.get(id_))
+            subscription.begins(self._live.elapsed_s)
             self.subscriptions.put(id_, subscription)
         return json_response(self._answer(subscription))
 
