@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillion.sandbox.geodesy import Point
+from pillion.sandbox.live import LiveWorld
 from pillion.sandbox.location_events import Circle, Count, Pace, Polygon, counted, distance_m, near_or_far
-from pillion.sandbox.world import Automation, User, World
+from pillion.sandbox.notifications import Line, Notification
+from pillion.sandbox.world import Automation, Change, User, World
 from tests.sandbox.cities import METRE_EAST_DEG, monaco, street
 
 UES = ("10.0.0.1", "10.0.0.2")
@@ -98,6 +102,44 @@ def test_a_pace_with_a_count_ends() -> None:
     assert pace.is_last
     assert told_at(pace, [2.0, 3.0, 4.0]) == [2.0]
     assert not Pace(0).is_last
+
+
+class Metronome:
+    """A service that tells nothing, and keeps when it could have."""
+
+    def __init__(self, live: LiveWorld, pace: Pace) -> None:
+        self.line = Line("metronome")
+        self.beats_s: list[float] = []
+        self._live = live
+        self._pace = pace
+
+    def changed(self, changes: Sequence[Change]) -> Iterable[Notification]:
+        return ()
+
+    def refreshed(self) -> Iterable[Notification]:
+        self.beats_s += told_at(self._pace, [self._live.elapsed_s])
+        return ()
+
+    def forget(self) -> None:
+        """It has nothing to forget."""
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("interval_s", "beats"), [(1, 12), (3, 4)])
+async def test_at_speed_1_the_ticker_gives_a_pace_its_seconds_whether_ues_move_or_not(
+    interval_s: int, beats: int
+) -> None:
+    live = LiveWorld(street(), name="sbxtest", clock=asyncio.get_running_loop().time)
+    metronome = Metronome(live, Pace(interval_s))
+    live.services.append(metronome)
+    ticker = asyncio.create_task(live.run(), name="tick sbxtest")
+    live.automate(Automation.MOBILITY, True)
+    await asyncio.sleep(12.5)
+    ticker.cancel()
+    await asyncio.wait([ticker])
+    assert live.world.simulated_s == 0
+    assert live.elapsed_s == pytest.approx(12)
+    assert metronome.beats_s == pytest.approx([1.0 + beat * interval_s for beat in range(beats)])
 
 
 def east_of(metres: float) -> Point:

@@ -87,10 +87,11 @@ async def test_a_put_keeps_who_is_inside_a_circle_and_how_often_it_has_told() ->
         await s.tick()
         body = body_of("area/circle", s.callbacks.at("put"), {"count": 2, "resourceURL": "x/1"})
         assert (await s.send("PUT", f"{SUBSCRIPTIONS}/area/circle/1", body)).status == 200
-        for metres in (0, 500, 0, 500, 0):
+        assert [received.path for received in s.callbacks.taken()] == ["area/circle"]
+        for metres, paths in ((0, []), (500, []), (0, ["put"]), (500, []), (0, [])):
             s.live.world.place(VEHICLE, east_of_centre(metres))
             await s.tick()
-        assert [received.path for received in s.callbacks.received] == ["area/circle", "put"]
+            assert [received.path for received in s.callbacks.taken()] == paths
 
 
 async def test_distances_are_told_every_so_many_seconds_while_they_last() -> None:

@@ -127,21 +127,19 @@ async def test_counts_are_told_when_they_cross_a_threshold_and_no_earlier() -> N
             lowerNumberOfUsersAPThreshold=1,
         )
         await subscribe(s, "ZoneStatus", "none")
-        for ue, poa in (
-            (VEHICLE, "4g-macro-cell-4"),
-            (OTHER, "4g-macro-cell-4"),
-            ("10.100.0.3", "4g-macro-cell-5"),
-            (OTHER, None),
-            (VEHICLE, None),
+        over_poa = {"zoneId": "zone02", "accessPointId": "4g-macro-cell-4", "userNumEvent": 3}
+        under_poa = over_poa | {"userNumEvent": 4}
+        for ue, poa, events in (
+            (VEHICLE, "4g-macro-cell-4", []),
+            (OTHER, "4g-macro-cell-4", [over_poa]),
+            ("10.100.0.3", "4g-macro-cell-5", [{"zoneId": "zone02", "userNumEvent": 1}]),
+            (OTHER, None, []),
+            (VEHICLE, None, [under_poa, {"zoneId": "zone02", "userNumEvent": 2}]),
         ):
             await s.attach(ue, poa)
-        assert told(s, "ZoneStatus") == [
-            {"zoneId": "zone02", "accessPointId": "4g-macro-cell-4", "userNumEvent": 3},
-            {"zoneId": "zone02", "userNumEvent": 1},
-            {"zoneId": "zone02", "accessPointId": "4g-macro-cell-4", "userNumEvent": 4},
-            {"zoneId": "zone02", "userNumEvent": 2},
-        ]
-        assert s.callbacks.documents("none") == []
+            assert told(s, "ZoneStatus") == events
+            assert s.callbacks.documents("none") == []
+            s.callbacks.taken()
 
 
 _SQUARE = {
