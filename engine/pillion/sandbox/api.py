@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from pillion.sandbox import location, platform, rnis
+from pillion.sandbox import location, platform, rnis, rnis_data
 from pillion.sandbox.answers import LIVE, refusals
 from pillion.sandbox.live import LiveWorld
+from pillion.sandbox.rnis_subscriptions import RnisSubscriptions
 
 _ROOTS = ("/{sandbox}", "/{sandbox}/{mep:mep[0-9]+}")
 
@@ -19,8 +20,11 @@ def api_app(live: LiveWorld) -> web.Application:
     """The APIs of this world under its sandbox's name. Their services are in `live.services` from then on."""
     app = web.Application(middlewares=[refusals])
     app[LIVE] = live
+    radio = RnisSubscriptions(live)
+    live.services.append(radio)
     for root in _ROOTS:
         location.add_routes(app, f"{root}/{location.API}")
-        rnis.add_routes(app, f"{root}/{rnis.API}")
+        rnis.add_routes(app, f"{root}/{rnis_data.API}")
+        radio.add_routes(app, f"{root}/{rnis_data.API}")
     platform.add_routes(app, "/{sandbox}")
     return app
