@@ -82,7 +82,7 @@ async def client() -> AsyncIterator[Client]:
         yield Client(listening, http)
 
 
-async def test_each_kind_is_kept_as_it_was_sent_with_a_link_and_the_next_id_of_one_row() -> None:
+async def test_each_kind_is_kept_as_it_was_sent_with_a_link_and_the_next_id_of_one_sequence() -> None:
     async with client() as c:
         for id_, kind in enumerate(FULL, start=1):
             made = await c.subscribe(kind)

@@ -1,7 +1,7 @@
 """The Radio Network Information API's subscriptions: `rni/v2/subscriptions`.
 
-Five kinds are there, with one row of ids; what else the specification has is refused. As in the original no answer has
-a Location header, an empty filter list lets nothing pass, and a filter by app instance matches no handover.
+Five kinds are there, with one sequence of ids; what else the specification has is refused. As in the original, what is
+made has no Location header, an empty filter list lets nothing pass, and a filter by app instance matches no handover.
 
 One thing is better than the original, which writes through an unset pointer when a subscription expires: here the
 subscriber gets its ExpiryNotification, and the subscription is gone. Only subscriptions to handovers expire; by
@@ -224,7 +224,16 @@ def read_terms(body: Members) -> Terms:
         document["websockNotifConfig"] = _present(
             requestWebsocketUri=websocket.flag("requestWebsocketUri"), websocketUri=websocket.text("websocketUri")
         )
-    return Terms(kind, callback_url, document, ues, cells, erab_id, app_instance_id, expires_s)
+    return Terms(
+        kind,
+        callback_url,
+        document,
+        ues=ues,
+        cells=cells,
+        released_erab_id=erab_id,
+        app_instance_id=app_instance_id,
+        expires_s=expires_s,
+    )
 
 
 def _ues(criteria: Members) -> tuple[list[dict[str, object]], frozenset[str] | None]:
