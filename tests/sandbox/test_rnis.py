@@ -1,4 +1,4 @@
-"""RAB information over a real port: who has a bearer, in which cell, and for how long it is the same one."""
+"""Queries about the radio network over a real port: who has a bearer, in which cell, and what is counted there."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ async def driving(ticks: int = 1) -> AsyncIterator[tuple[Listening, aiohttp.Clie
         yield listening, http
 
 
-async def asked(listening: Listening, http: aiohttp.ClientSession, query: str = "") -> tuple[int, bytes, Any]:
-    async with http.get(f"{listening.api_url}/rni/v2/queries/rab_info{query}") as answer:
+async def asked(
+    listening: Listening, http: aiohttp.ClientSession, query: str = "", *, about: str = "rab_info"
+) -> tuple[int, bytes, Any]:
+    async with http.get(f"{listening.api_url}/rni/v2/queries/{about}{query}") as answer:
         assert answer.headers["Content-Type"] == TYPE
         body = await answer.read()
         return answer.status, body, await answer.json() if body else None
@@ -139,3 +141,64 @@ async def test_before_the_drive_nobody_has_a_bearer() -> None:
     async with sandbox(port=0, control_port=0, lockstep=True) as listening, aiohttp.ClientSession() as http:
         _, _, answer = await asked(listening, http)
         assert "cellUserInfo" not in answer
+
+
+async def test_the_network_s_codes_are_told_to_whoever_asks() -> None:
+    async with driving() as (listening, http):
+        network = {"appInstanceId": "", "plmn": [{"mcc": "001", "mnc": "001"}]}
+        assert (await asked(listening, http, about="plmn_info"))[2] == [network]
+        assert (await asked(listening, http, "?app_ins_id=a1", about="plmn_info"))[2] == [
+            network | {"appInstanceId": "a1"}
+        ]
+        assert (await asked(listening, http, "?cell_id=1010101", about="plmn_info"))[:2] == (400, b"")
+
+
+async def test_without_a_scenario_there_is_no_network() -> None:
+    async with driving() as (listening, http):
+        listening.live.terminate()
+        assert (await asked(listening, http, about="plmn_info"))[:2] == (404, b"")
+        listening.live.activate("4g-macro")
+        assert (await asked(listening, http, about="plmn_info"))[0] == 200
+
+
+async def test_every_4g_cell_is_measured_and_counts_the_ues_that_are_active_in_it() -> None:
+    async with driving() as (listening, http):
+        _, _, answer = await asked(listening, http, about="layer2_meas")
+        assert abs(answer["timeStamp"]["seconds"] - time.time()) < 60
+        truth = served_by_4g(listening.live.world)
+        all_cells = [p.cell_id for p in listening.live.world.scenario.poas if p.technology is Technology.FOUR_G]
+        assert [cell["ecgi"]["cellId"] for cell in answer["cellInfo"]] == all_cells
+        idle = 0
+        for cell in answer["cellInfo"]:
+            active = list(truth.values()).count(cell.pop("ecgi")["cellId"])
+            counted = ("number_of_active_ue_dl_nongbr_cell", "number_of_active_ue_ul_nongbr_cell")
+            assert cell == (dict.fromkeys(counted, active) if active else {})
+            idle += not active
+        assert 0 < idle < len(all_cells), "all cells alike prove little"
+        plmn = {"mcc": "001", "mnc": "001"}
+        assert answer["cellUEInfo"] == [
+            {"associateId": {"type": 1, "value": ue}, "ecgi": {"cellId": cell, "plmn": plmn}}
+            for ue, cell in truth.items()
+        ]
+
+
+async def test_measurements_are_filtered_by_cell_and_ue_and_a_ue_leaves_the_cells_as_they_are() -> None:
+    async with driving() as (listening, http):
+        whole = (await asked(listening, http, about="layer2_meas"))[2]
+        ue, cell = next(iter(served_by_4g(listening.live.world).items()))
+        _, _, of_ue = await asked(listening, http, f"?ue_ipv4_address={ue}", about="layer2_meas")
+        assert of_ue["cellInfo"] == whole["cellInfo"]
+        assert [each["associateId"]["value"] for each in of_ue["cellUEInfo"]] == [ue]
+        _, _, of_cell = await asked(listening, http, f"?cell_id={cell}", about="layer2_meas")
+        assert of_cell["cellInfo"] == [each for each in whole["cellInfo"] if each["ecgi"]["cellId"] == cell]
+        assert of_cell["cellUEInfo"] == [each for each in whole["cellUEInfo"] if each["ecgi"]["cellId"] == cell]
+        _, _, of_none = await asked(listening, http, "?cell_id=FFFFFFF", about="layer2_meas")
+        assert set(of_none) == {"timeStamp"}
+        status, _, of_counter = await asked(listening, http, "?dl_nongbr_delay_ue=1&gtp_teid=2", about="layer2_meas")
+        assert (status, of_counter["cellInfo"]) == (200, whole["cellInfo"])
+        assert (await asked(listening, http, "?dl_nongbr_delay_cell=1", about="layer2_meas"))[:2] == (400, b"")
+
+
+async def test_bearers_of_the_core_network_are_not_implemented() -> None:
+    async with driving() as (listening, http):
+        assert (await asked(listening, http, about="s1_bearer_info"))[:2] == (501, b"")

@@ -48,6 +48,7 @@ def test_monaco_carries_the_facts_of_the_reference_network() -> None:
         (p["id"], p["zone"], p["technology"].lower(), Point(p["lat"], p["lon"]), p["radius_m"])
         for p in reference["points_of_access"]
     ]
+    assert [p.cell_id for p in monaco.poas] == [p.get("cell_id", "FFFFFFF") for p in reference["points_of_access"]]
     assert [(ue.id, ue.speed_mps, ue.wireless_types) for ue in monaco.ues] == [
         (ue["id"], ue["velocity_mps"], tuple(ue["wireless_types"])) for ue in reference["user_equipment"]
     ]
@@ -136,5 +137,7 @@ def test_cells_and_network_have_the_ids_of_the_city_or_the_original_s_defaults()
     cells = [poa.cell_id for poa in monaco.poas if poa.technology is Technology.FOUR_G]
     assert cells[0] == "1010101"
     assert len(set(cells)) == len(cells) == 10
+    nr_cells = [poa.cell_id for poa in monaco.poas if poa.technology is Technology.FIVE_G]
+    assert nr_cells == [str(5555500 + number) for number in range(1, 21)]
     assert (monaco.plmn.mcc, monaco.plmn.mnc) == ("001", "001")
-    assert {poa.cell_id for poa in monaco.poas if poa.technology is not Technology.FOUR_G} == {"FFFFFFF"}
+    assert {poa.cell_id for poa in monaco.poas if poa.technology is Technology.WIFI} == {"FFFFFFF"}

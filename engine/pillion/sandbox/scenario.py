@@ -53,7 +53,7 @@ class Poa:
     at: Point
     radius_m: float
     cell_id: str = DEFAULT_CELL_ID
-    """Of a 4G POA, the E-UTRAN cell's identity, seven hexadecimal digits (MEC 012 `Ecgi.cellId`)."""
+    """Of a 4G or 5G POA, its cell's identity in hexadecimal digits (MEC 012 `Ecgi.cellId`, `Nrcgi.nrcellId`)."""
 
 
 @dataclass(frozen=True, slots=True)
