@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 
@@ -28,7 +28,7 @@ _GRACE_S = 0.5
 
 
 class Box:
-    """What has arrived at one callback URL: bodies, each with the loop's time of its arrival."""
+    """What has arrived at one callback URL: bodies, each with the time of its arrival."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -48,9 +48,10 @@ class Box:
 
 
 class Callbacks:
-    """The callback endpoint."""
+    """The callback endpoint. `clock` tells when something arrived; by default the loop's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock
         self.public_url = ""
         """Where the sandbox reaches it, by way of a gateway or not; a box's token follows."""
         self._boxes: dict[str, Box] = {}
@@ -71,7 +72,7 @@ class Callbacks:
         if box is None:
             return web.Response(status=HTTPStatus.NOT_FOUND)
         body = await request.read()  # more than `client_max_size` is refused by aiohttp
-        box.put(asyncio.get_running_loop().time(), body)
+        box.put((self._clock or asyncio.get_running_loop().time)(), body)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     def app(self) -> web.Application:
@@ -82,12 +83,14 @@ class Callbacks:
 
 
 @asynccontextmanager
-async def serve_callbacks(host: str, port: int, public_url: str | None = None) -> AsyncIterator[Callbacks]:
+async def serve_callbacks(
+    host: str, port: int, public_url: str | None = None, clock: Callable[[], float] | None = None
+) -> AsyncIterator[Callbacks]:
     """An endpoint that listens while the block runs. Without a `public_url` it is reached where it listens.
 
     Raises MachineError if the port cannot be had.
     """
-    callbacks = Callbacks()
+    callbacks = Callbacks(clock)
     runner = web.AppRunner(callbacks.app(), access_log=None, shutdown_timeout=_GRACE_S)
     await runner.setup()
     try:

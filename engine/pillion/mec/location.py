@@ -7,7 +7,7 @@ asked once (the layout of zones and POAs) is tried again, since a question chang
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import aiohttp
@@ -24,9 +24,13 @@ _LAYOUT_S = 3.0
 
 
 class LocationClient:
-    """Queries of `location/v2` under `base_url`. Every failure leaves as a MecError. Use as a context manager."""
+    """Queries of `location/v2` under `base_url`. Every failure leaves as a MecError. Use as a context manager.
 
-    def __init__(self, base_url: str, radius_m: Mapping[str, float]) -> None:
+    `clock` tells when something was asked; by default the loop's.
+    """
+
+    def __init__(self, base_url: str, radius_m: Mapping[str, float], clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock
         self._base = base_url.rstrip("/") + "/location/v2/queries/"
         self._radius_m = radius_m
 
@@ -40,8 +44,8 @@ class LocationClient:
         await self._session.close()
 
     async def user(self, ue: UeId) -> Observation:
-        """Where a UE is attached now. `asked_s` is the loop's clock at the moment of asking."""
-        asked_s = asyncio.get_running_loop().time()
+        """Where a UE is attached now. `asked_s` is the clock at the moment of asking."""
+        asked_s = (self._clock or asyncio.get_running_loop().time)()
         return wire.parse_user(await self._get("users", {"address": ue}), ue, asked_s)
 
     async def layout(self) -> Layout:

@@ -130,7 +130,7 @@ class _Following:
                     yield NotificationsLost(self._ue, round(silent_s, 1))
                 yield await self._ask()
                 continue
-            self._heard_s = arrived_s
+            self._heard_s = self._now_s()
             self._deaf.clear()
             if is_lost:
                 is_lost = False

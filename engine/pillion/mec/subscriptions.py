@@ -37,11 +37,14 @@ class SubscriptionClient:
         await self._session.close()
 
     async def ensure(self, ue: UeId, callback_url: str) -> None:
-        """Make those of `wire.KINDS` that are not there for this callback."""
+        """Make those that are not there for this callback."""
+        for kind in await self.missing(callback_url):
+            await self._call("POST", f"{self._base}/{kind.api}/{kind.path}", kind.body(ue, callback_url), 201)
+
+    async def missing(self, callback_url: str) -> list[wire.Kind]:
+        """Those of `wire.KINDS` that are not there for this callback."""
         there = {(listed.type, kind.path) async for kind, listed in self._own(callback_url)}
-        for kind in wire.KINDS:
-            if (kind.type, kind.path) not in there:
-                await self._call("POST", f"{self._base}/{kind.api}/{kind.path}", kind.body(ue, callback_url), 201)
+        return [kind for kind in wire.KINDS if (kind.type, kind.path) not in there]
 
     async def remove(self, ue: UeId, callback_url: str) -> None:
         """Remove those that are there for this callback, and no others."""
