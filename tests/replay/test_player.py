@@ -26,13 +26,15 @@ from pillion.core.events import (
     VisitSatOut,
     ZoneChangePredicted,
 )
+from pillion.core.mobility import Attached
 from pillion.core.model import Epoch, UeId
 from pillion.core.plan import Group
 from pillion.core.reports import migration_reports
 from pillion.core.state import Fleet
+from pillion.errors import ConfigError
 from pillion.journal.records import encode
 from pillion.replay.player import NominalWorld, Player, play_trace
-from pillion.replay.trace import Trace, read_trace
+from pillion.replay.trace import FIRST_FORMAT, Trace, read_trace
 
 from ..core.examples import A2, MEC1, MEC2, PLANS, UE, engine_started
 from ..data.record_drive import TRACE, TRUTH, recorded
@@ -118,10 +120,23 @@ def test_a_drive_of_four_minutes_is_replayed_in_a_fraction_of_a_second():
     assert time.process_time() - began_s < 1.0
 
 
-async def test_the_committed_drive_is_what_the_sandbox_and_the_client_give_today():
+async def test_the_committed_drive_is_what_the_sandbox_and_the_client_give_today(tmp_path: Path):
     trace, truth = await recorded()
     assert TRUTH.read_bytes() == truth
-    assert TRACE.read_text(encoding="utf-8") == trace
+    today = tmp_path / "today.trace"
+    today.write_text(trace, encoding="utf-8")
+    assert read_trace(TRACE) == read_trace(today)
+
+
+def test_the_committed_drive_is_of_the_first_version():
+    assert orjson.loads(TRACE.read_bytes().splitlines()[0])["format"] == FIRST_FORMAT
+
+
+def test_a_trace_with_a_notice_is_refused_while_a_track_cannot_be_told_of_it():
+    drive = read_trace(TRACE)
+    noticed = Trace(drive.ue, drive.layout, (*drive.observations, Attached(drive.ue, 260.0, "4g-1", "zone01")))
+    with pytest.raises(ConfigError, match=r"260\.000 s: a Attached cannot be played yet"):
+        played(noticed)
 
 
 def test_the_committed_drive_is_small():
