@@ -21,6 +21,7 @@ from pillion.journal import store
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
 from pillion.mec.location import LocationClient
+from pillion.mec.polling import Polling
 from pillion.runtime.control import serve_control
 from pillion.runtime.driver import Driver
 from pillion.runtime.steps import Steps, StepTimeouts
@@ -75,6 +76,7 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts, lab.link_rate_bytes_s)
         driver = Driver(fleet, started, journal, steps)
         location = await closing.enter_async_context(LocationClient(lab.gateway_url, lab.tracking.radius_m))
+        source = Polling(location, lab.tracking.poll_s)
         control = await serve_control(driver, state.control_socket)
         closing.push_async_callback(control.cleanup)
         async with asyncio.TaskGroup() as tasks:
@@ -85,7 +87,7 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
                 tasks.create_task(watch.run(), name="watch hosts"),
             ]
             following = [
-                tasks.create_task(track(ue, location, _tracking(lab), driver.put), name=f"follow {ue}")
+                tasks.create_task(track(ue, source, _tracking(lab), driver.put), name=f"follow {ue}")
                 for ue in sorted({app.ue for app in started.apps} if follow else set[UeId]())
             ]
             try:
@@ -116,4 +118,4 @@ async def _drain(driver: Driver) -> None:
 
 
 def _tracking(lab: LabSettings) -> TrackingSettings:
-    return TrackingSettings(lab.tracking.poll_s, lab.tracking.lookahead_s, lab.tracking.silent_s)
+    return TrackingSettings(lab.tracking.lookahead_s, lab.tracking.silent_s)

@@ -294,17 +294,17 @@ def demo(lab_file: Path | None, ue: str, lap: float, keep: bool, form: str) -> N
 
 @cli.group()
 def experiment() -> None:
-    """The study's experiments, on a lab made for them."""
+    """The study's experiments."""
 
 
 @experiment.command("run")
-@click.argument("name", type=click.Choice(["viability"]))
+@click.argument("name", type=click.Choice(["viability", "time-available"]))
 @click.option(
     "-t",
     "--lab",
     type=click.Path(path_type=Path),
     default=None,
-    help="Lab file with the experiment's apps; its own by default.",
+    help="Lab file with the experiment's apps, where it needs a lab; its own by default.",
 )
 @click.option(
     "--results",
@@ -317,11 +317,15 @@ def run_experiment(name: str, lab: Path | None, results: Path) -> None:
     from functools import partial
 
     from pillion import app
-    from pillion.experiments import viability
+    from pillion.experiments import time_available, viability
 
-    engine = partial(app.engine, follow=False)
-    runs = {"viability": viability.viability}
-    _run(_until_told(lambda stop: runs[name](lab, results, engine, stop)))
+    if name == "time-available" and lab is not None:
+        raise click.UsageError("time-available needs no lab, and takes no --lab")
+    runs: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {
+        "viability": partial(viability.viability, lab, results, partial(app.engine, follow=False)),
+        "time-available": partial(time_available.time_available, results),
+    }
+    _run(_until_told(runs[name]))
 
 
 @cli.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _WIDE = 150
@@ -25,6 +26,12 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
     """A table for a results page."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a results page; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def words(facts: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ def seen(at_s: float, place: Place, position: Position | None = None) -> Observa
 def observed(observations: list[Observation], layout: Layout | None = None) -> tuple[Track, list[MobilityEvent]]:
     track, happened = Track(UE), []
     for observation in observations:
-        track, events = track.observe(observation, layout or {}, 20.0)
+        track, events = track.saw(observation, layout or {}, 20.0)
         happened += events
     return track, happened
 
@@ -70,7 +70,7 @@ def test_a_ue_that_was_never_seen_is_not_disconnected():
 def test_an_answer_that_an_answer_to_a_later_question_has_overtaken_changes_nothing():
     track, _ = observed([seen(10, P1), seen(12, P3)])
     for late in (seen(11, P1), seen(12, P2), seen(0, None), seen(11.9, P2, Position(43.7, 7.4))):
-        assert track.observe(late, {}, 20.0) == (track, [])
+        assert track.saw(late, {}, 20.0) == (track, [])
 
 
 def test_an_answer_with_a_poa_and_no_zone_counts_as_absent():

@@ -28,6 +28,11 @@ def sent_by(lab: Lab, host: HostId) -> int:
     return int(lab.exec(host, "sh", "-c", "cat /sys/class/net/eth*/statistics/tx_bytes"))
 
 
+def layers_on(lab: Lab, host: HostId) -> int:
+    """Image layers that a MEC host's engine keeps, also those that no image has any more."""
+    return int(lab.exec(host, "sh", "-c", "ls /var/lib/docker/image/overlay2/layerdb/sha256 | wc -l"))
+
+
 def bytes_of(report: MigrationReport) -> int:
     return sum(each.outcome.sent_bytes for each in report.steps)
 
@@ -37,12 +42,13 @@ async def test_a2_moves_there_and_back_with_its_state_by_each_strategy(lab: Lab,
     async with lab.engine() as driver:
         await home(lab, driver, A2, MEC1)
         async with lab.asked(3000) as summaries:
-            reports, counted = [], []
+            reports, counted, layers = [], [], layers_on(lab, MEC2)
             for source, target in ((MEC1, MEC2), (MEC2, MEC1)):
                 before = sent_by(lab, source)
                 reports.append(await move(driver, lab.state, A2, target, strategy))
                 counted.append(sent_by(lab, source) - before)
         (seen,) = summaries
+        assert layers_on(lab, MEC2) == layers
     assert [report.status for report in reports] == ["completed", "completed"]
     assert (seen.failed, seen.stale, seen.counter_went_back, seen.seq_went_back) == (0, 0, 0, 0)
     assert [switch.to_host for switch in seen.switchovers] == [MEC2, MEC1]

@@ -181,7 +181,7 @@ def test_a_track_expects_of_the_trace_what_it_expected_of_the_drive(
         track, events = Track(UE), []
         for seen in observations:
             assert isinstance(seen, Observation)
-            track, new = track.observe(seen, layout, lookahead_s=20.0)
+            track, new = track.saw(seen, layout, lookahead_s=20.0)
             events += new
         return [*events, track.motion.velocity_mps()]
 

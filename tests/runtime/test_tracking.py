@@ -20,13 +20,15 @@ from pillion.core.mobility import Observation
 from pillion.core.model import PoaId, Position, UeId, ZoneId
 from pillion.core.prediction import Layout, Poa
 from pillion.errors import MecError
+from pillion.mec.polling import Polling
 from pillion.runtime.tracking import TrackingSettings, track
 
 from ..core.examples import UE
 
 pytestmark = pytest.mark.looptime
 
-SETTINGS = TrackingSettings(poll_s=0.25, lookahead_s=20.0, silent_s=5.0)
+SETTINGS = TrackingSettings(lookahead_s=20.0, silent_s=5.0)
+POLL_S = 0.25
 LAYOUT = {
     PoaId(name): Poa(PoaId(name), ZoneId(zone), Position(43.7, longitude), "Macro", 400.0)
     for name, zone, longitude in (("west", "zone02", 7.400), ("east", "zone01", 7.410))
@@ -77,7 +79,7 @@ async def following(api: Api, settings: TrackingSettings = SETTINGS) -> AsyncIte
     async def put(event: Event) -> None:
         happened.append((round(api.now_s, 6), event))
 
-    task = asyncio.create_task(track(UE, api, settings, put), name="follow")
+    task = asyncio.create_task(track(UE, Polling(api, POLL_S), settings, put), name="follow")
     try:
         yield happened
     finally:
@@ -191,7 +193,7 @@ async def test_a_full_inbox_holds_the_questions_up_and_loses_no_handover(looptim
         await asyncio.sleep(7)
         taken.append(event)
 
-    task = asyncio.create_task(track(UE, api, SETTINGS, slow))
+    task = asyncio.create_task(track(UE, Polling(api, POLL_S), SETTINGS, slow))
     await asyncio.sleep(80)
     task.cancel()
     await asyncio.wait([task])
@@ -204,4 +206,4 @@ async def test_what_is_not_an_error_of_the_api_ends_the_following(looptime: int)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await track(UE, Broken(), SETTINGS, asyncio.Queue[Event]().put)
+        await track(UE, Polling(Broken(), POLL_S), SETTINGS, asyncio.Queue[Event]().put)

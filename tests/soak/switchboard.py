@@ -293,7 +293,11 @@ class Switchboard:
 
 
 _FULL = "mount -t tmpfs -o size=4k,nr_inodes=1 full"
-_EMPTY = "awk '$1 == \"full\" { print $2 }' /proc/mounts | xargs -r umount -l"
+_EMPTY = """
+awk '$1 == "full" { print $2 }' /proc/mounts | xargs -r umount -l
+! grep -q '^full ' /proc/mounts
+""".strip()
+"""What the Docker Engine has unmounted itself meanwhile is gone as well."""
 _HELPER = "helper-[0-9a-f]*.pyz"
 _KILL_CRIU = """
 rm -f /run/criu-killed
@@ -304,7 +308,7 @@ _SLOW = """
 tc qdisc add dev eth0 root handle 1: htb default 1
 tc class add dev eth0 parent 1: classid 1:1 htb rate 1gbit
 tc class add dev eth0 parent 1: classid 1:2 htb rate 1gbit
-tc qdisc add dev eth0 parent 1:2 tbf rate 32kbit burst 1600 limit 100000
+tc qdisc add dev eth0 parent 1:2 tbf rate 4kbit burst 1600 limit 100000
 tc filter add dev eth0 parent 1: protocol ip u32 match ip dst ADDRESS/32 flowid 1:2
 """
 """Only what goes to one address is slow. TBF takes large packets apart, which HTB alone lets through as they come."""

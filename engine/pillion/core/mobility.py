@@ -3,6 +3,9 @@
 Polling sees a UE again and again; answers can be late, repeated, overtaken by newer ones, or missing. The API's own
 time stamps have a resolution of one second, so order is that of asking: an answer to an earlier question than the last
 one understood is dropped. A UE that is absent from the answer is disconnected, not gone. Positions stay here.
+
+Notifications are late, repeated and reordered as well, and nothing in them tells. So what they say of POAs and zones is
+a reason to ask, and no more; only a position is taken as it comes, since nothing but a forecast follows from it.
 """
 
 from __future__ import annotations
@@ -69,6 +72,16 @@ class CellSeen:
 Notice = Attached | Left | Located | CellSeen
 """One thing that a notification tells of a UE."""
 
+Sighting = Observation | Located
+"""What a track is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The APIs were asked in vain, and will be asked again."""
+
+    problem: str
+
 
 @dataclass(frozen=True, slots=True)
 class Track:
@@ -78,11 +91,18 @@ class Track:
     poa: PoaId | None = None
     zone: ZoneId | None = None
     asked_s: float = float("-inf")
+    located_s: float = float("-inf")
+    """When the last position was seen."""
     motion: Motion = field(default_factory=Motion)
     predicted: ZoneId | None = None
 
-    def observe(self, seen: Observation, layout: Layout, lookahead_s: float) -> tuple[Track, list[MobilityEvent]]:
-        """The track after an observation, and what it shows to have happened; nothing if it is late or a repeat."""
+    def saw(self, sighting: Sighting, layout: Layout, lookahead_s: float) -> tuple[Track, list[MobilityEvent]]:
+        """The track after a sighting, and what it shows to have happened; nothing if it is late or a repeat."""
+        if isinstance(sighting, Observation):
+            return self._observed(sighting, layout, lookahead_s)
+        return self._located(sighting.position, sighting.seen_s, layout, lookahead_s)
+
+    def _observed(self, seen: Observation, layout: Layout, lookahead_s: float) -> tuple[Track, list[MobilityEvent]]:
         if seen.asked_s <= self.asked_s:
             return self, []
         track = replace(self, asked_s=seen.asked_s)
@@ -98,12 +118,22 @@ class Track:
                 track = replace(track, predicted=None)
             track = replace(track, poa=seen.poa, zone=seen.zone)
         if seen.position is not None:
-            motion = track.motion.moved(seen.position, seen.asked_s)
-            # Positions are renewed more rarely than they are asked for: from the same one the same would be expected.
-            unchanged = motion is track.motion and not events
-            expected = None if unchanged else next_zone(motion, seen.zone, layout, lookahead_s)
-            track = replace(track, motion=motion)
-            if expected and expected.zone != track.predicted:
-                track = replace(track, predicted=expected.zone)
-                events.append(ZoneChangePredicted(self.ue, expected.zone, expected.poa, expected.in_s))
+            # After a handover the same position leads elsewhere.
+            track, expected = track._located(seen.position, seen.asked_s, layout, lookahead_s, anew=bool(events))
+            events += expected
         return track, events
+
+    def _located(
+        self, position: Position, at_s: float, layout: Layout, lookahead_s: float, *, anew: bool = False
+    ) -> tuple[Track, list[MobilityEvent]]:
+        if at_s < self.located_s or self.zone is None:
+            return self, []
+        motion = self.motion.moved(position, at_s)
+        # Positions are renewed more rarely than they are asked for: from the same one the same would be expected.
+        unchanged = motion is self.motion and not anew
+        expected = None if unchanged else next_zone(motion, self.zone, layout, lookahead_s)
+        track = replace(self, motion=motion, located_s=at_s)
+        if expected is None or expected.zone == track.predicted:
+            return track, []
+        track = replace(track, predicted=expected.zone)
+        return track, [ZoneChangePredicted(self.ue, expected.zone, expected.poa, expected.in_s)]

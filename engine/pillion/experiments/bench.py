@@ -36,6 +36,7 @@ from pillion.lab import compose, up
 from pillion.lab.assets import PACKAGE, assets
 from pillion.lab.command import run
 from pillion.lab.state import LabState
+from pillion.output import write_page
 from pillion.runtime.driver import Driver
 from pillion.userplane import HaproxySteering
 
@@ -72,7 +73,7 @@ async def bench(
     if only is None:
         where = str(results / "bench.md")
         page = bench_report.page(raced.rounds, raced.machine, RATE_HZ)
-        await asyncio.to_thread(_write, Path(where), page)
+        await asyncio.to_thread(write_page, Path(where), page)
         click.echo(f"every value: {where}")
     performed = [one for one in raced.rounds if one.way is Way.ENGINE]
     if lost := [one for one in performed if not one.seen.state_kept and not one.foretold]:
@@ -255,8 +256,3 @@ class _Race:
 
 def _addresses(lab: LabSettings) -> dict[HostId, str]:
     return {HostId(name): str(host.address) for name, host in lab.hosts.items()}
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")

@@ -17,13 +17,17 @@ from pillion.lab.command import run
 async def conditions() -> dict[str, str]:
     """Date, commit, versions and machine, by name, for a results page. Raises MachineError without a Docker Engine."""
     outer = await run(["docker", "version", "--format", "{{.Server.Version}}"], limit_s=20)
+    return {**await this_machine(), "Docker Engine of the machine": outer.strip()}
+
+
+async def this_machine() -> dict[str, str]:
+    """The same of an experiment without containers."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": await commit(),
         "pillion, Python": f"{__version__}, {platform.python_version()}",
         "kernel": f"{platform.system()} {platform.release()}",
         "processor": await asyncio.to_thread(_processor),
-        "Docker Engine of the machine": outer.strip(),
     }
 
 

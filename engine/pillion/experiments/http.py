@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -18,15 +19,24 @@ async def control_sandbox(lab: LabSettings, method: str, path: str, body: object
 
 async def ask_json(method: str, url: str, body: object = None, limit_s: float = 30.0) -> Any:
     """The JSON answer to one request. Raises MecError unless there is a good one."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit_s)) as session:
+        answer = await ask(session, method, url, body)
+    try:
+        return orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise MecError(f"no good answer: {error}", place=url) from error
+
+
+async def ask(
+    session: aiohttp.ClientSession, method: str, url: str, body: object = None, query: Sequence[tuple[str, str]] = ()
+) -> bytes:
+    """The answer to one request of many, over connections that are kept. Raises MecError unless there is a good one."""
     data = None if body is None else orjson.dumps(body)
     try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit_s)) as session,
-            session.request(method, url, data=data) as answer,
-        ):
+        async with session.request(method, url, data=data, params=query) as answer:
             answer.raise_for_status()
-            return orjson.loads(await answer.read())
-    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+            return await answer.read()
+    except (aiohttp.ClientError, TimeoutError) as error:
         raise MecError(f"no good answer: {error}", place=url) from error
 
 

@@ -30,7 +30,7 @@ from pillion.lab import up
 from pillion.lab.assets import assets
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
-from pillion.output import markdown_table, print_table
+from pillion.output import markdown_table, print_table, write_page
 from pillion.runtime.driver import Driver
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ async def viability(lab_file: Path | None, results: Path, engine: Engine, stop: 
     cells, measured = await unless(stop, "viability", _on_a_lab(lab, LabState.of(lab.lab), engine))
     print_table(f"viability under {measured or 'no condition'}", _COLUMNS, (cell.row() for cell in cells))
     written = results / "viability.md"
-    await asyncio.to_thread(_write, written, _page(cells, measured, await conditions()))
+    await asyncio.to_thread(write_page, written, _page(cells, measured, await conditions()))
     click.echo(f"every value: {written}")
     if measured is not None and not measured.holds:
         raise MigrationError(str(measured), place="viability", remedy="run it where the network gives what is asked")
@@ -181,8 +181,3 @@ def _page(cells: Sequence[Cell], measured: MeasuredCondition | None, machine: Ma
 
 def _seconds(report: MigrationReport) -> float | None:
     return None if report.ended_s is None else report.ended_s - report.began_s
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")

@@ -26,10 +26,9 @@ from pillion.core.events import (
     UndoFailed,
 )
 from pillion.core.fleet import decide
-from pillion.core.mobility import Observation, Track
+from pillion.core.mobility import Sighting, Track
 from pillion.core.plan import Group, Situation, Strategy
 from pillion.core.state import Fleet
-from pillion.errors import ConfigError
 from pillion.replay.trace import Trace, when_s
 
 Fact = Event | Announcement
@@ -132,25 +131,15 @@ class Player:
 
 
 def play_trace(trace: Trace, started: EngineStarted, world: World, lookahead_s: float) -> Player:
-    """The player after a whole trace has gone through mobility, prediction, placement and the fleet.
-
-    Raises ConfigError for a trace with notices while a track cannot be told of them.
-    """
+    """The player after a whole trace has gone through mobility, prediction, placement and the fleet."""
     player = Player(Fleet.empty(), world)
     player.put(0.0, started)
     track = Track(trace.ue)
     for seen in trace.observations:
-        if isinstance(seen, Observation):
-            track, events = track.observe(seen, trace.layout, lookahead_s)
-        elif hasattr(track, "told"):
-            track, events = track.told(seen, trace.layout, lookahead_s)
-        else:
-            raise ConfigError(
-                f"a {type(seen).__name__} cannot be played yet, only what was asked for",
-                place=f"trace of {trace.ue}, {when_s(seen):.3f} s",
-                remedy="`pillion trace convert` to csv and back leaves what an observation can say",
-            )
-        for event in events:
-            player.put(when_s(seen), event)
+        # Of the rest a track makes nothing: it was a reason to ask, and the answer is a line of its own.
+        if isinstance(seen, Sighting):
+            track, events = track.saw(seen, trace.layout, lookahead_s)
+            for event in events:
+                player.put(when_s(seen), event)
     player.run()
     return player

@@ -53,6 +53,8 @@ class Watch:
         self._driver = driver
         self._settings = settings
         self._last_seen: dict[AppId, int] = {}
+        self._paused: set[str] = set()
+        """Containers that were seen paused at the last look."""
 
     async def run(self) -> None:
         """Watch every host until cancelled."""
@@ -111,8 +113,15 @@ class Watch:
         if serving is None or now.serving != before.serving or now.migration != before.migration:
             return
         found = containers.get(serving.container)
-        if found and found.state is ContainerState.PAUSED and _is_dumped(now.migration):
-            return  # The engine of the host stops it for the length of a checkpoint.
+        if (
+            found
+            and found.state is ContainerState.PAUSED
+            and (_is_dumped(now.migration) or serving.container not in self._paused)
+        ):
+            # For the length of a checkpoint, and nobody may be waiting for that any more: another look will tell.
+            self._paused.add(serving.container)
+            return
+        self._paused.discard(serving.container)
         if found is None or found.state is not ContainerState.RUNNING:
             may_start = now.migration is None or now.migration.phase in PREPARABLE
             if may_start and not now.stopped:

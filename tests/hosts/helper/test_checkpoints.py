@@ -78,7 +78,11 @@ class Engine:
     def get(self, path: str) -> Any:
         name = path.split("/")[2]
         labels = {"pillion.lab": "lab"} if name in (SOURCE, TARGET) else {"pillion.lab": "theirs"}
-        return None if name == "nothing" else {"Id": f"id-{name}", "Config": {"Labels": labels}}
+        return (
+            None
+            if name == "nothing"
+            else {"Id": f"id-{name}", "State": {"Running": False}, "Config": {"Labels": labels}}
+        )
 
     def info(self) -> Any:
         return {"DockerRootDir": str(self.root)}

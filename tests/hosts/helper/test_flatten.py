@@ -73,7 +73,9 @@ class Requests(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(self.path)
         name = path.removeprefix("/images/").removesuffix("/json")
-        if path == "/containers/zones.1/export":
+        if path == "/containers/zones.1/json":
+            self.answer(200, {"GraphDriver": {"Name": "btrfs", "Data": None}})
+        elif path == "/containers/zones.1/export":
             with suppress(ConnectionError):  # it is not wanted any more
                 self.export()
         elif name in self.server.labs:
@@ -209,7 +211,7 @@ def test_what_the_targets_engine_says_no_with_is_passed_on(hosts: Hosts, answer:
 
 
 def test_a_container_that_is_not_there_makes_no_image(hosts: Hosts) -> None:
-    with pytest.raises(Refused, match="there is no /containers/nothing") as refusal:
+    with pytest.raises(Refused, match="there is no container nothing") as refusal:
         hosts.send("nothing.1")
     assert refusal.value.place == ""
     assert hosts.there.labs == {}
@@ -285,3 +287,64 @@ def test_an_archive_with_a_damaged_byte_makes_no_image(hosts: Hosts, position: i
     with pytest.raises(Cut):
         take(hosts, bytes(damaged))
     assert hosts.there.labs == {}
+
+
+def test_a_folder_is_read_as_an_engine_would_export_it(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/large").write_bytes(b"x" * (3 * CHUNK_BYTES + 7))
+    (tmp_path / "etc/long-name").symlink_to("n" * 150)
+    (tmp_path / "etc/linked").hardlink_to(tmp_path / "etc/large")
+    packed = b"".join(flatten.archived(tmp_path))
+    assert packed.endswith(END_MARKER)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        members = {member.name: member for member in tar}
+        assert set(members) == {".", "./etc", "./etc/large", "./etc/linked", "./etc/long-name"}
+        assert members["./etc/long-name"].linkname == "n" * 150
+        assert {members["./etc/large"].type, members["./etc/linked"].type} == {tarfile.REGTYPE, tarfile.LNKTYPE}
+        assert all(member.mtime == int(member.mtime) and member.uname == "" for member in members.values())
+        content = tar.extractfile("./etc/linked")
+        assert content is not None
+        assert content.read() == b"x" * (3 * CHUNK_BYTES + 7)
+
+
+@pytest.mark.parametrize(
+    ("last_words", "code", "problem"),
+    [
+        ("tar: ./a: File shrank by 3 bytes; padding with zeros", 1, "changed while it was read"),
+        ("tar: ./a: Cannot open: Input/output error", 2, "Input/output error"),
+        ("", 9, "tar: 9"),
+    ],
+)
+def test_an_archive_that_is_not_what_the_folder_holds_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_words: str, code: int, problem: str
+) -> None:
+    tar = tmp_path / "tar"
+    tar.write_text(f"#!/bin/sh\necho some of it\necho '{last_words}' >&2\nexit {code}\n")
+    tar.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(Refused, match=problem):
+        list(flatten.archived(tmp_path))
+
+
+def test_what_was_removed_meanwhile_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tar = tmp_path / "tar"
+    tar.write_text("#!/bin/sh\necho all of it\necho 'tar: ./a: File removed before we read it' >&2\nexit 1\n")
+    tar.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert b"".join(flatten.archived(tmp_path)) == b"all of it\n"
+
+
+def test_a_transfer_that_is_cut_ends_its_tar(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(64 * CHUNK_BYTES))
+    archive = flatten.archived(tmp_path)
+    next(archive)
+    archive.close()  # waits for it
+    with pytest.raises(StopIteration):
+        next(archive)
+
+
+def test_without_tar_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refused) as refused:
+        list(flatten.archived(tmp_path))
+    assert refused.value.remedy == "install it there: apt install tar"

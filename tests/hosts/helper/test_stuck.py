@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from pillion.hosts.helper import stuck
 from pillion.hosts.helper.stuck import orphans
 
@@ -55,3 +57,23 @@ def test_it_is_ended_while_the_checkpoint_waits(tmp_path: Path) -> None:
         with stuck.freed(ID, tmp_path / "proc"):
             pass
         assert time.monotonic() - began_s < 0.2
+
+
+def test_what_works_on_for_nobody_is_waited_for_and_then_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stuck, "_LAST_WORK_S", 0.5)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as left:
+        tree(tmp_path / "proc", "S")
+        for pid in ("12", "13"):
+            (tmp_path / "proc" / pid / "stat").unlink()
+        process(tmp_path / "proc", left.pid, "criu", "S", 10, "criu")
+        began_s = time.monotonic()
+        stuck.let_go(ID, 10, tmp_path / "proc")
+        assert left.wait(10) == -9
+        assert time.monotonic() - began_s >= 0.5
+
+
+def test_without_a_criu_the_app_goes_on_at_once(tmp_path: Path) -> None:
+    (tmp_path / "proc/10").mkdir(parents=True)
+    began_s = time.monotonic()
+    stuck.let_go(ID, 10, tmp_path / "proc")
+    assert time.monotonic() - began_s < 0.2

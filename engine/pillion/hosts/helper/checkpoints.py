@@ -31,8 +31,8 @@ from urllib.parse import quote
 
 from pillion.hosts.helper.engine import DockerEngine, is_labs
 from pillion.hosts.helper.pagemaps import PAGE_BYTES, Segment, pages_file, segments
-from pillion.hosts.helper.stuck import freed
-from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused, packed
+from pillion.hosts.helper.stuck import freed, let_go
+from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Cut, Header, Refused, packed
 
 ROOT = Path("/dev/shm/pillion")
 _RUN = struct.Struct("!QQQ")
@@ -64,7 +64,8 @@ class Checkpoints:
         """Checkpoint a running or paused container, which goes on as it was: `bytes`, `seconds`. Raises Refused, Cut.
 
         CRIU may fail once (a process was born meanwhile), and the Docker Engine may find that it has the like of
-        `descriptors.json` already, which says nothing about the images: they are whole if they pass the check.
+        `descriptors.json` already, which says nothing about the images: they are whole if they pass the check. An
+        engine that goes away meanwhile may leave the app frozen, so it is let go.
         """
         found = self.ours(engine, container)
         images = self.of(container) / name
@@ -81,6 +82,10 @@ class Checkpoints:
                 body = {"CheckpointID": f"{name}-{time.time_ns()}", "Exit": False}
                 with freed(found["Id"]):
                     engine.post(f"/containers/{quote(container)}/checkpoints", body)
+            except Cut:
+                if not found["State"]["Paused"]:
+                    let_go(found["Id"], found["State"]["Pid"])
+                raise
             except Refused as refusal:
                 problem = refusal
                 if "already exists" not in refusal.problem:
@@ -112,13 +117,19 @@ class Checkpoints:
         (self._configurations / f"{container}.conf").write_text(f"images-dir {images}\n{_OPTIONS}")
 
     def remove(self, engine: DockerEngine, container: str) -> None:
-        """Remove what is kept of this container, and for it, and the engine's own notes of it."""
+        """Remove what is kept of this container, and for it, and the engine's own notes of it.
+
+        A checkpoint that nobody waited for may have been taken of a paused container and have frozen it again at its
+        end, after it was unpaused: if the engine does not know it as paused, it is let go.
+        """
         shutil.rmtree(self.of(container), ignore_errors=True)
         (self._configurations / f"{container}.conf").unlink(missing_ok=True)
         found = engine.get(f"/containers/{quote(container)}/json")
         if found is not None and is_labs(found["Config"].get("Labels"), self._lab):
             for entry in self._kept(engine, found).glob("*"):
                 shutil.rmtree(entry, ignore_errors=True)
+            if found["State"]["Running"] and not found["State"]["Paused"]:
+                let_go(found["Id"], found["State"]["Pid"])
 
     # Sending
 

@@ -5,8 +5,9 @@
     out  {"id": 7, "error": "refused" | "cut" | "stale", "problem": …, "remedy": …, "place": …}
     out  {"stale": 12}                      a newer engine has claimed the host: unasked, at any time
 
-Commands run side by side. The helper ends when its input does, which is when the engine or the SSH connection is gone,
-and takes its links and its files with it.
+Commands run side by side, but for those that take and remove one container's checkpoints: they come one after another,
+so that what is taken late, for an engine that has given up, is removed all the same. The helper ends when its input
+does, which is when the engine or the SSH connection is gone, and takes its links and its files with it.
 
 The folder's file `epoch` holds the highest epoch claimed. What an older engine asks for after that is refused, and it
 is told at once (dnotify: fcntl's F_NOTIFY), so that it stops using the Docker Engine as well.
@@ -32,6 +33,7 @@ from pillion.hosts.helper.facts import facts
 from pillion.hosts.helper.wire import Cut, Refused, refused_by_system
 
 _END_TIMEOUT_S = 2.0
+_IN_TURN = ("take_checkpoint", "remove_checkpoints")
 
 
 class StaleEpoch(Exception):
@@ -83,14 +85,21 @@ class Helper:
         self._links: dict[str, links.Link] = {}
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
+        self._last: dict[str | None, threading.Thread] = {}
+        """For each container the latest command of those that come in turn."""
         self._watch(folder)
 
     def run(self) -> None:
         """Carry out what standard input asks for, until it ends."""
         for line in sys.stdin.buffer:
-            thread = threading.Thread(target=self._perform, args=(json.loads(line),), daemon=True)
+            request = json.loads(line)
+            turn = request["container"] if request["do"] in _IN_TURN else None
             with self._lock:
+                before = self._last.get(turn)
+                thread = threading.Thread(target=self._perform, args=(request, turn, before), daemon=True)
                 self._threads.add(thread)
+                if turn is not None:
+                    self._last[turn] = thread
             thread.start()
 
     def end(self) -> None:
@@ -103,7 +112,9 @@ class Helper:
             thread.join(_END_TIMEOUT_S)
         shutil.rmtree(self._temp, ignore_errors=True)
 
-    def _perform(self, request: dict[str, Any]) -> None:
+    def _perform(self, request: dict[str, Any], turn: str | None, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
         number, command = request.pop("id"), request.pop("do")
         reply: dict[str, Any]
         try:
@@ -120,6 +131,8 @@ class Helper:
         self._say({"id": number, **reply})
         with self._lock:
             self._threads.discard(threading.current_thread())
+            if self._last.get(turn) is threading.current_thread():
+                del self._last[turn]
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if command == "claim":

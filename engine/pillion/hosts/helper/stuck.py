@@ -1,8 +1,11 @@
-"""A CRIU that was killed may leave a child behind, for which runc, and so the Docker Engine, waits for ever.
+"""What is left of a CRIU whose checkpoint has gone wrong.
 
-While a checkpoint is taken this looks now and then whether that has happened, and ends what is left of CRIU. Then runc
-reports the failure, and the container is as it was. Source: proc(5); runc, `checkpoint`, whose last word is the
-container's id, as it is a word of the command line of containerd's shim, which orphans come to.
+One that was killed may leave a child behind, for which runc, and so the Docker Engine, waits for ever. While a
+checkpoint is taken this looks now and then whether that has happened, and ends what is left of CRIU. Then runc reports
+the failure, and the container is as it was. If the Docker Engine itself was killed, CRIU may be at work for a moment
+more, or be dead and have left the app frozen.
+Source: proc(5); runc, `checkpoint`, whose last word is the container's id, as it is a word of the command line of
+containerd's shim, which orphans come to.
 """
 
 from __future__ import annotations
@@ -10,11 +13,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pillion.hosts.helper.freezer import thaw
+
 _LOOK_S = 0.25
+_LAST_WORK_S = 3.0
+"""What a CRIU whose Docker Engine is gone may still take; killed at a bad instant it could hurt the app."""
 
 
 @contextmanager
@@ -37,8 +45,27 @@ def freed(container_id: str, proc: Path = Path("/proc")) -> Iterator[None]:
         watching.join()
 
 
+def let_go(container_id: str, pid: int, proc: Path = Path("/proc")) -> None:
+    """Have a running container, with this first process, go on after a checkpoint that nobody waits for any more."""
+    limit_s = time.monotonic() + _LAST_WORK_S
+    while states := _states(container_id, proc):
+        if time.monotonic() > limit_s:
+            for each in states:
+                with suppress(OSError):
+                    os.kill(each, signal.SIGKILL)
+            break
+        time.sleep(_LOOK_S)
+    thaw(pid, proc)
+
+
 def orphans(container_id: str, proc: Path = Path("/proc")) -> list[int]:
     """CRIU's processes for this container, if one of them has died and nobody has asked how; else none."""
+    states = _states(container_id, proc)
+    return [pid for pid, state in states.items() if state != "Z"] if "Z" in states.values() else []
+
+
+def _states(container_id: str, proc: Path) -> dict[int, str]:
+    """CRIU's processes for this container, each with its state as proc(5) has it."""
     states: dict[int, str] = {}
     for entry in proc.iterdir():
         with suppress(OSError, ValueError, IndexError):  # it ended while we looked
@@ -47,4 +74,4 @@ def orphans(container_id: str, proc: Path = Path("/proc")) -> list[int]:
             state, parent = rest.split()[:2]
             if name == "criu" and container_id.encode() in (proc / parent / "cmdline").read_bytes().split(b"\0"):
                 states[int(entry.name)] = state
-    return [pid for pid, state in states.items() if state != "Z"] if "Z" in states.values() else []
+    return states
