@@ -20,7 +20,7 @@ from pillion.sandbox.world import User
 
 API = "location/v2"
 
-_CONNECTION_TYPES = {
+CONNECTION_TYPES = {
     Technology.FOUR_G: "Macro",
     Technology.FIVE_G: "Smallcell",
     Technology.WIFI: "Wifi",
@@ -108,7 +108,7 @@ def _zone_info(live: LiveWorld, zone: str, request: web.Request) -> dict[str, ob
 def _access_point_info(live: LiveWorld, poa: Poa, request: web.Request) -> dict[str, object]:
     return {
         "accessPointId": poa.id,
-        "connectionType": _CONNECTION_TYPES[poa.technology],
+        "connectionType": CONNECTION_TYPES[poa.technology],
         "locationInfo": _location_info(live, poa.at),
         "numberOfUsers": live.world.users_per_poa()[poa.id],
         "operationStatus": "Serviceable",
