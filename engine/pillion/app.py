@@ -20,12 +20,15 @@ from pillion.errors import JournalError
 from pillion.journal import store
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
+from pillion.mec.callbacks import serve_callbacks
 from pillion.mec.location import LocationClient
 from pillion.mec.polling import Polling
+from pillion.mec.subscribing import Subscribing, SubscribingSettings
+from pillion.mec.subscriptions import SubscriptionClient
 from pillion.runtime.control import serve_control
 from pillion.runtime.driver import Driver
 from pillion.runtime.steps import Steps, StepTimeouts
-from pillion.runtime.tracking import TrackingSettings, track
+from pillion.runtime.tracking import EventSource, TrackingSettings, track
 from pillion.runtime.watch import Watch, WatchSettings
 from pillion.userplane import HaproxySteering
 
@@ -76,7 +79,7 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts, lab.link_rate_bytes_s)
         driver = Driver(fleet, started, journal, steps)
         location = await closing.enter_async_context(LocationClient(lab.gateway_url, lab.tracking.radius_m))
-        source = Polling(location, lab.tracking.poll_s)
+        source = await _source(lab, location, closing) if follow else Polling(location, lab.tracking.poll_s)
         control = await serve_control(driver, state.control_socket)
         closing.push_async_callback(control.cleanup)
         async with asyncio.TaskGroup() as tasks:
@@ -107,6 +110,16 @@ async def run(lab: LabSettings, state: LabState, stop: asyncio.Event) -> None:
     async with engine(lab, state):
         log.info("following %s", ", ".join(f"{app.ue} with {app.id}" for app in lab.app_list()))
         await stop.wait()
+
+
+async def _source(lab: LabSettings, location: LocationClient, closing: AsyncExitStack) -> EventSource:
+    """Raises MachineError if the callbacks' port cannot be had."""
+    if lab.tracking.source == "poll":
+        return Polling(location, lab.tracking.poll_s)
+    listening = serve_callbacks(str(lab.callback_address), lab.callbacks.port, lab.callback_url)
+    callbacks = await closing.enter_async_context(listening)
+    subscriptions = await closing.enter_async_context(SubscriptionClient(lab.gateway_url))
+    return Subscribing(location, subscriptions, callbacks, SubscribingSettings(poll_s=lab.tracking.poll_s))
 
 
 async def _drain(driver: Driver) -> None:

@@ -123,11 +123,23 @@ class AppSettings(_Settings):
 class TrackingSettings(_Settings):
     """How UEs are followed, in seconds; `radius_m` is how far a POA reaches, by its MEC 013 connectionType."""
 
+    source: Literal["poll", "subscribe"] = "poll"
     poll_s: Annotated[float, Field(ge=0.05, le=10)] = 0.25
     lookahead_s: Seconds = 20.0
     settle_s: Annotated[float, Field(ge=0, le=600)] = 4.0
     silent_s: Seconds = 5.0
     radius_m: dict[str, float] = Field(default_factory=lambda: {"Macro": 400.0, "Smallcell": 100.0, "Wifi": 50.0})
+
+
+class CallbackSettings(_Settings):
+    """Where notifications reach the engine: it listens at `listen` and `port`, and the sandbox is told `url`.
+
+    By default at the address of this machine in the lab's network, behind the engine's gateway.
+    """
+
+    listen: IPv4Address | None = None
+    port: Port = 8099
+    url: HttpUrl | None = None
 
 
 class TimeoutSettings(_Settings):
@@ -192,7 +204,14 @@ class LabSettings(_Settings):
     placement: PlacementSettings
     apps: dict[Name, AppSettings] = Field(default_factory=dict)
     tracking: TrackingSettings = TrackingSettings()
+    callbacks: CallbackSettings = CallbackSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+
+    @model_validator(mode="after")
+    def _callbacks_arrive(self) -> LabSettings:
+        if self.tracking.source == "subscribe" and self.gateway and not self.callbacks.url:
+            raise ValueError("callbacks.url: with a gateway of your own, say where it hands callbacks to the engine")
+        return self
 
     @model_validator(mode="after")
     def _names_refer(self) -> LabSettings:
@@ -262,6 +281,17 @@ class LabSettings(_Settings):
         """Base URL of the sandbox, which only gateways use."""
         url = self.sandbox.url
         return str(url).rstrip("/") if url else f"http://{self.sandbox_address}:8000/sbxpillion"
+
+    @property
+    def callback_address(self) -> IPv4Address:
+        """Where the engine listens for notifications."""
+        return self.callbacks.listen or self.network[1]
+
+    @property
+    def callback_url(self) -> str:
+        """Base URL of the engine's callbacks, as the sandbox is told."""
+        url = self.callbacks.url
+        return str(url).rstrip("/") if url else f"http://{self.gateway_address}/callbacks/engine"
 
     @property
     def sandbox_control_url(self) -> str:

@@ -23,6 +23,7 @@ from pillion.core.events import (
     Refusal,
     RelocationBegan,
     RequestRefused,
+    StepDone,
     StepUndone,
     Trigger,
     UeDisconnected,
@@ -384,6 +385,31 @@ def test_a_host_that_is_lost_after_the_proof_is_left_for_good_with_all_it_had():
     assert play.told(AppLost)[0].copy is None
     play.world.lost.clear()
     play.at(301, HostReturned(MEC2)).end()
+    play.world.check_at_rest(play.player.fleet)
+
+
+def test_a_host_that_returns_is_no_place_to_start_at_while_the_lost_instance_may_run_there():
+    failing, removals = list[str](), iter([REFUSED] * 6)
+
+    def verdict(name: str) -> Verdict:
+        if name in failing:
+            failing.remove(name)
+            return 12.0, REFUSED
+        return 0.1, next(removals, WELL) if name == "remove-lost" else WELL
+
+    play = Play(verdict).end(100)
+    lost = play.state.serving
+    failing.append("create")
+    losing(play, 100, lost.host, last_seen=0).end(112)
+    play.world.lost.clear()
+    play.at(115, HostReturned(lost.host)).end(400)
+    removed_s = next(at for at, fact in play.player.story if isinstance(fact, StepDone) and fact.step == "remove-lost")
+    begun = [
+        (at, fact.target.host) for at, fact in play.player.story if isinstance(fact, MigrationStarted) and at >= 100
+    ]
+    assert all(host != lost.host or at >= removed_s for at, host in begun), begun
+    assert len(begun) >= 2, begun
+    play.end()
     play.world.check_at_rest(play.player.fleet)
 
 

@@ -103,13 +103,13 @@ WRONG = {
     "body": [b"", b"<html>", b"[]", b'"x"', b"null", b"\xff", b"{"],
     "userList": [b"{}", b'{"userList": null}', b'{"userList": []}'],
     "userList.user": [b'{"userList": {"user": {}}}', b'{"userList": {"user": [1]}}', b'{"userList": {"user": "x"}}'],
-    "userList.user.accessPointId": [user_list(user(accessPointId=wrong)) for wrong in (None, "", 4, ["4g"])],
-    "userList.user.zoneId": [user_list(user(zoneId=wrong)) for wrong in (None, "", 2.5, {})],
-    "userList.user.locationInfo": [user_list(user(locationInfo=wrong)) for wrong in ([], "here", 7, False)],
-    "userList.user.locationInfo.latitude": [
+    "userList.user[0].accessPointId": [user_list(user(accessPointId=wrong)) for wrong in (None, "", 4, ["4g"])],
+    "userList.user[0].zoneId": [user_list(user(zoneId=wrong)) for wrong in (None, "", 2.5, {})],
+    "userList.user[0].locationInfo": [user_list(user(locationInfo=wrong)) for wrong in ([], "here", 7, False)],
+    "userList.user[0].locationInfo.latitude": [
         user_list(user(locationInfo=AT | {"latitude": wrong})) for wrong in (None, [], 43.7, ["43.7"], [True], [91.0])
     ],
-    "userList.user.locationInfo.longitude": [
+    "userList.user[0].locationInfo.longitude": [
         user_list(user(locationInfo=AT | {"longitude": wrong})) for wrong in (None, {}, [None], [-180.5], [1e300])
     ],
 }
@@ -127,18 +127,18 @@ def test_a_wrong_user_list_names_the_field(field: str, body: bytes):
     ("parse", "body", "field"),
     [
         (parse_zones, b"{}", "zoneList"),
-        (parse_zones, b'{"zoneList": {"zone": [{}]}}', "zoneList.zone.zoneId"),
+        (parse_zones, b'{"zoneList": {"zone": [{}]}}', "zoneList.zone[0].zoneId"),
         (parse_access_points, b'{"zoneList": {}}', "accessPointList"),
         (parse_access_points, b'{"accessPointList": {"accessPoint": 1}}', "accessPointList.accessPoint"),
         (
             parse_access_points,
             access_point_list(access_point("")),
-            "accessPointList.accessPoint.accessPointId",
+            "accessPointList.accessPoint[0].accessPointId",
         ),
         (
             parse_access_points,
             access_point_list(access_point("4g-1", connectionType=4)),
-            "accessPointList.accessPoint.connectionType",
+            "accessPointList.accessPoint[0].connectionType",
         ),
     ],
 )

@@ -70,6 +70,21 @@ class TrackingResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class NotificationsLost:
+    """No notification about the UE has come for `silent_s` seconds; it is polled until one does."""
+
+    ue: UeId
+    silent_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationsResumed:
+    """Notifications about the UE come again."""
+
+    ue: UeId
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmRang:
     """The time that a `SetAlarm` asked for has come."""
 
@@ -195,6 +210,8 @@ Event = (
     | ZoneChangePredicted
     | TrackingLost
     | TrackingResumed
+    | NotificationsLost
+    | NotificationsResumed
     | AlarmRang
     | MigrationRequested
     | InstanceStopped

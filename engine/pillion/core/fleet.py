@@ -33,6 +33,8 @@ from pillion.core.events import (
     InstanceStopped,
     MigrationRequested,
     MigrationStarted,
+    NotificationsLost,
+    NotificationsResumed,
     PlanFailed,
     PlanMade,
     Refusal,
@@ -50,7 +52,7 @@ from pillion.core.migration import ENDED, PREPARABLE, Debt, Migration, Phase, St
 from pillion.core.model import Epoch, HostId, Instance, MigrationId, StepId
 from pillion.core.placement import Policy
 from pillion.core.plan import Group, Place, RemoveInstance, Step
-from pillion.core.state import AppState, Fleet, Loss, Visit
+from pillion.core.state import REMOVE_LOST, AppState, Fleet, Loss, Visit
 
 Decision = tuple[Fleet, list[Action]]
 
@@ -79,7 +81,7 @@ def decide(fleet: Fleet, event: Event, now_s: float) -> Decision:
             return _host_lost(fleet, event, now_s)
         case HostReturned():
             return _host_returned(fleet, event, now_s)
-        case UeDisconnected() | TrackingLost() | TrackingResumed():
+        case UeDisconnected() | TrackingLost() | TrackingResumed() | NotificationsLost() | NotificationsResumed():
             return fleet, []  # The app stays where it is until its UE is seen somewhere again.
         case _:
             return _stepped(fleet, event, now_s)
@@ -265,7 +267,7 @@ def _lose(fleet: Fleet, state: AppState, lost: Instance, last_seen_seq: int | No
     app, moving = state.app, state.migration
     copy = moving.target if moving and moving.has_copy and moving.target.host not in fleet.lost else None
     # On the lost host the instance may go on running, unseen; it is removed when that host returns.
-    remove = Step(StepId("remove-lost"), Group.CLEAN_UP, Place.SOURCE, RemoveInstance(lost))
+    remove = Step(REMOVE_LOST, Group.CLEAN_UP, Place.SOURCE, RemoveInstance(lost))
     owed = Debt(MigrationId(f"{app.id}-{lost.epoch}-lost"), app, remove, undo=False)
     state = replace(state, serving=None, visit=None, asked=None, stopped=None, loss=Loss(lost, copy))
     fleet = replace(fleet, debts=(*fleet.debts, owed)).with_app(state)
@@ -299,7 +301,8 @@ def _first_start(fleet: Fleet, state: AppState) -> Decision:
         return _begin(fleet, state, None, copy, "restart", Trigger.LOSS, reason)
     near = fleet.policy.placement.host_for(state.poa, state.zone) if state.poa and state.zone else None
     wanted = [near, fleet.policy.start.get(state.app.id), *sorted(fleet.policy.hosts)]
-    host = next((host for host in wanted if host in fleet.policy.hosts - fleet.lost), None)
+    # If there is no such host now, there will be one when what is owed on one is settled, or one returns.
+    host = next((host for host in wanted if host and fleet.may_run(state.app.id, host)), None)
     return _start(fleet, state, host, Trigger.LOSS, reason) if host else (fleet, [])
 
 

@@ -12,7 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from pillion.core.events import HandoverCompleted, MobilityEvent, UeDisconnected, ZoneChangePredicted
+from pillion.core.events import (
+    HandoverCompleted,
+    MobilityEvent,
+    NotificationsLost,
+    NotificationsResumed,
+    UeDisconnected,
+    ZoneChangePredicted,
+)
 from pillion.core.model import PoaId, Position, UeId, ZoneId
 from pillion.core.prediction import Layout, Motion, next_zone
 
@@ -81,6 +88,10 @@ class Unanswered:
     """The APIs were asked in vain, and will be asked again."""
 
     problem: str
+
+
+Seen = Sighting | Unanswered | NotificationsLost | NotificationsResumed
+"""What a source of events gives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 from pillion.core.events import MigrationRequested
 from pillion.core.migration import Debt, Migration, Phase
-from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId, PoaId, ZoneId
+from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId, PoaId, StepId, ZoneId
 from pillion.core.placement import Placement, Policy
 
 _FIRST_EPOCH = Epoch(1)
+REMOVE_LOST = StepId("remove-lost")
+"""What is owed of an instance that was lost with its host, where it may go on running unseen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,11 @@ class Fleet:
         """Whether the app may move to a host: it is there, and the app's last stay is cleared up."""
         owed = (debt for debt in self.debts if debt.app.id == app)
         return host not in self.lost and not any(host in debt.hosts or debt.holds_up for debt in owed)
+
+    def may_run(self, app: AppId, host: HostId) -> bool:
+        """Whether the app may be started on a host: it is there, and no lost instance may be running on it."""
+        unseen = (debt for debt in self.debts if debt.app.id == app and debt.step.id == REMOVE_LOST)
+        return host in self.policy.hosts - self.lost and not any(host in debt.hosts for debt in unseen)
 
     def with_app(self, state: AppState) -> Fleet:
         """The fleet with one app's state changed."""

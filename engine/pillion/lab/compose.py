@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from pillion.config import AppSettings, LabSettings
@@ -45,7 +46,7 @@ def compose_model(lab: LabSettings, state: LabState, *, privileged: bool) -> dic
     owner = f"{os.getuid()}:{os.getgid()}"
     services["gateway"] = {
         "image": image("gateway"),
-        "environment": {"SANDBOX_URL": lab.sandbox_url},
+        "environment": {"SANDBOX_URL": lab.sandbox_url, "CALLBACKS": " ".join(_callbacks(lab))},
         **_at(lab.gateway_address),
     }
     services["user-plane"] = {
@@ -85,6 +86,14 @@ def compose_model(lab: LabSettings, state: LabState, *, privileged: bool) -> dic
         "networks": {"lab": {"ipam": {"config": [{"subnet": str(lab.network)}]}, "labels": labels}},
         "volumes": {f"{name}-engine": {"labels": labels} for name, host in lab.hosts.items() if host.key_file is None},
     }
+
+
+def _callbacks(lab: LabSettings) -> Iterator[str]:
+    """Who takes notifications in behind the gateway: the engine, and each app at its one address, wherever it is."""
+    yield f"engine=http://{lab.callback_address}:{lab.callbacks.port}"
+    for name, app in lab.apps.items():
+        if app.protocol is Protocol.HTTP:
+            yield f"app-{name}=http://{lab.user_plane_address}:{app.port}"
 
 
 def _at(address: object) -> dict[str, Any]:

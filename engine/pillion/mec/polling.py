@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from pillion.core.mobility import Observation, Sighting, Unanswered
+from pillion.core.mobility import Observation, Seen, Unanswered
 from pillion.core.model import UeId
 from pillion.core.prediction import Layout
 from pillion.errors import MecError
@@ -31,7 +31,7 @@ class Polling:
         """Every POA with its position. Raises MecError."""
         return await self._location.layout()
 
-    async def follow(self, ue: UeId) -> AsyncGenerator[Sighting | Unanswered, None]:
+    async def follow(self, ue: UeId) -> AsyncGenerator[Seen, None]:
         """Each answer, until it is closed."""
         now_s = asyncio.get_running_loop().time
         planned_s = now_s()

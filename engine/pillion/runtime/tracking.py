@@ -7,8 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from pillion.core.events import Event, TrackingLost, TrackingResumed
-from pillion.core.mobility import Sighting, Track, Unanswered
+from pillion.core.events import Event, NotificationsLost, NotificationsResumed, TrackingLost, TrackingResumed
+from pillion.core.mobility import Seen, Track, Unanswered
 from pillion.core.model import UeId
 from pillion.core.prediction import Layout
 from pillion.errors import MecError
@@ -22,7 +22,7 @@ class EventSource(Protocol):
         """Every POA with its position. Raises MecError."""
         ...
 
-    def follow(self, ue: UeId) -> AsyncGenerator[Sighting | Unanswered, None]:
+    def follow(self, ue: UeId) -> AsyncGenerator[Seen, None]:
         """What is seen of a UE, as it is seen. A recording ends; the others go on until they are closed."""
         ...
 
@@ -45,6 +45,9 @@ async def track(
     lost = False
     async with aclosing(source.follow(ue)) as sightings:
         async for seen in sightings:
+            if isinstance(seen, NotificationsLost | NotificationsResumed):
+                await put(seen)
+                continue
             if not isinstance(seen, Unanswered) and (lost or not layout):
                 try:
                     layout = await source.layout()

@@ -85,6 +85,8 @@ class LiveWorld:
         self.queries_dropped = 0
         self.refreshed_s = int(time.time())
         """Wall clock of the last tick, whole seconds since 1970: the time stamp of every position."""
+        self.elapsed_s = 0.0
+        """Simulated seconds of all ticks, whether anyone moved or not: it never goes back."""
         self._scenario = scenario
         self._clock = clock
         self._automated = asyncio.Event()
@@ -138,6 +140,7 @@ class LiveWorld:
     def tick(self, dt_s: float) -> None:
         """Let `dt_s` simulated seconds pass, now, and have the services tell of it: handovers first."""
         self.refreshed_s = int(time.time())
+        self.elapsed_s += dt_s
         self._tell(self.world.tick(dt_s, monotonic_s=self._clock()))
         for service in self.services:
             service.line.put(service.refreshed())

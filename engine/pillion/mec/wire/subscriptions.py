@@ -1,0 +1,94 @@
+"""Subscriptions: what is sent to have one, and what the APIs answer.
+
+Source: ETSI GS MEC 013 V2.2.1, clauses 6.3 and 7.6 to 7.11; ETSI GS MEC 012 V2.2.1, clauses 6.3, 7.6. The MEC Sandbox
+sends no Location header with either: a subscription's URL is in its body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pillion.core.model import UeId
+from pillion.mec.wire.reading import Fields
+
+_IPV4 = 1
+_EACH_SECOND = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of subscription: its type, its API and path there, and its body for one UE and callback URL."""
+
+    type: str
+    api: str
+    path: str
+    body: Callable[[UeId, str], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A subscription in a list. `callback` is None where the list does not tell it: ask for the subscription then."""
+
+    url: str
+    type: str
+    callback: str | None
+
+
+def parse_subscription_list(body: bytes) -> list[Listed]:
+    """The subscriptions of a list: of one kind in MEC 013 V2.2.1, of all in MEC 012. Raises MecPayloadError."""
+    top = Fields.of(body)
+    if "notificationSubscriptionList" not in top:
+        links = top.object("_links")
+        return [
+            Listed(each.text("href"), each.text("subscriptionType"), None) for each in links.objects("subscription")
+        ]
+    listed = top.object("notificationSubscriptionList")
+    return [
+        Listed(each.text("resourceURL"), kind, _callback(each))
+        for kind in listed.names
+        if kind != "resourceURL"
+        for each in listed.objects(kind)
+    ]
+
+
+def callback_of(body: bytes) -> str | None:
+    """The callback URL of one subscription, if it has one. Raises MecPayloadError."""
+    top = Fields.of(body)
+    return _callback(top.object(top.only_name) if top.only_name else top)
+
+
+def _callback(subscription: Fields) -> str | None:
+    if "callbackReference" not in subscription:
+        return None
+    if subscription.is_object("callbackReference"):
+        return subscription.object("callbackReference").text("notifyURL")
+    return subscription.text("callbackReference")
+
+
+def _user_tracking(ue: UeId, callback: str) -> dict[str, Any]:
+    return {"userTrackingSubscription": {"address": ue, "callbackReference": {"notifyURL": callback}}}
+
+
+def _periodic(ue: UeId, callback: str) -> dict[str, Any]:
+    wanted = {"address": [ue], "callbackReference": {"notifyURL": callback}, "frequency": _EACH_SECOND}
+    return {"periodicNotificationSubscription": wanted}
+
+
+def _rnis(type_: str, filter_name: str, **filtered: object) -> Kind:
+    def body(ue: UeId, callback: str) -> dict[str, Any]:
+        by_ue = {} if filtered else {"associateId": [{"type": _IPV4, "value": ue}]}
+        return {"subscriptionType": type_, "callbackReference": callback, filter_name: by_ue | filtered}
+
+    return Kind(type_, "rni/v2", "subscriptions", body)
+
+
+KINDS = (
+    Kind("userTrackingSubscription", "location/v2", "subscriptions/userTracking", _user_tracking),
+    Kind("periodicNotificationSubscription", "location/v2", "subscriptions/periodic", _periodic),
+    _rnis("CellChangeSubscription", "filterCriteriaAssocHo"),
+    _rnis("RabEstSubscription", "filterCriteriaQci", qci=80),
+    _rnis("NrMeasRepUeSubscription", "filterCriteriaNrMrs"),
+)
+"""What is subscribed to for a UE. RabEst has no filter by UE; a UE on 5G shows up in the RNIS's NrMeasRepUe alone."""
