@@ -21,6 +21,7 @@ from pillion import __version__, config
 from pillion.config import LabSettings
 from pillion.errors import EngineError
 from pillion.lab.state import LabState
+from pillion.replay.formats import NAMES as TRACE_FORMATS
 
 _FORMAT = click.option(
     "--format",
@@ -265,6 +266,43 @@ def record(lab_file: Path | None, ue: str, file: Path, duration: float | None) -
 
     lab, _ = _load(lab_file)
     _run(_until_told(lambda stop: commands.record(lab, ue, file, duration, stop)))
+
+
+@trace.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--from", type=click.Choice(TRACE_FORMATS), default=None, help="Format of SOURCE, if its name tells none."
+)
+@click.option("--to", type=click.Choice(TRACE_FORMATS), default=None, help="Format of TARGET, if its name tells none.")
+@click.option("--ue", default=None, help="Whose drive, where SOURCE holds several.")
+@click.option("--rename", default=None, help="What TARGET calls the UE: to replay it, an address of the lab file's.")
+@click.option("--scenario", default="monaco", help="Whose POAs serve a position: a scenario of ours, or a file.")
+@click.option("--force", is_flag=True, help="Write over TARGET if it is there.")
+def convert(
+    source: Path,
+    target: Path,
+    to: str | None,
+    ue: str | None,
+    rename: str | None,
+    scenario: str,
+    force: bool,
+    **more: str | None,
+) -> None:
+    """Convert a trace from and to CSV, GPX, GeoJSON and SUMO's FCD."""
+    from pillion import conversion
+
+    converted = conversion.convert(
+        source,
+        target,
+        source_format=more["from"],  # a word of Python's, and so no name of a parameter
+        target_format=to,
+        ue=ue,
+        rename=rename,
+        scenario=scenario,
+        force=force,
+    )
+    click.echo(f"{target}: {converted}")
 
 
 @trace.command()

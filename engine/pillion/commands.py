@@ -38,7 +38,7 @@ from pillion.lab.state import LabState
 from pillion.mec.location import LocationClient
 from pillion.output import print_table, words
 from pillion.replay.player import NominalWorld, play_trace
-from pillion.replay.trace import TraceWriter, read_trace
+from pillion.replay.trace import TraceWriter, read_trace, when_s
 from pillion.runtime.control import ask, snapshot
 
 _LOOK_AGAIN_S = 0.1
@@ -205,7 +205,7 @@ def replay(lab: LabSettings, file: Path, form: str) -> None:
     ended = [report.status for report in migration_reports(player.story) if report.started.source]
     sat_out = sum(isinstance(fact, VisitSatOut) for _, fact in player.story)
     counted = {status: ended.count(status) for status in sorted(set(ended))}
-    click.echo(f"{trace.observations[-1].asked_s if trace.observations else 0:.0f} s of {trace.ue}: ", nl=False)
+    click.echo(f"{when_s(trace.observations[-1]) if trace.observations else 0:.0f} s of {trace.ue}: ", nl=False)
     click.echo(f"migrations {words(counted) or 'none'}; visits sat out {sat_out}")
 
 

@@ -1,7 +1,8 @@
 """Makes `drive-10.100.0.2.trace` and its truth anew: `python -m tests.data.record_drive` in the repository's root.
 
 One lap of the study's vehicle in the embedded sandbox, asked four times a second through the real Location client. The
-sandbox is in lockstep, so the drive takes seconds and is the same each time: a second of the trace is one tick.
+sandbox is in lockstep, so the drive takes seconds and is the same each time: a second of the trace is one tick. The
+committed trace is of version 1, as release 0.1.0 wrote it; made anew it is of today's.
 """
 
 from __future__ import annotations

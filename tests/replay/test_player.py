@@ -26,16 +26,17 @@ from pillion.core.events import (
     VisitSatOut,
     ZoneChangePredicted,
 )
-from pillion.core.model import Epoch, UeId
+from pillion.core.mobility import Attached, CellSeen, Located
+from pillion.core.model import Epoch, PoaId, UeId, ZoneId
 from pillion.core.plan import Group
 from pillion.core.reports import migration_reports
 from pillion.core.state import Fleet
 from pillion.journal.records import encode
 from pillion.replay.player import NominalWorld, Player, play_trace
-from pillion.replay.trace import Trace, read_trace
+from pillion.replay.trace import FIRST_FORMAT, Trace, read_trace
 
 from ..core.examples import A2, MEC1, MEC2, PLANS, UE, engine_started
-from ..data.record_drive import TRACE, TRUTH, recorded
+from ..data.record_drive import POLLS_A_SECOND, TRACE, TRUTH, recorded
 
 LAB = config.load(Path(__file__).parents[2] / "lab.pillion.yml")
 Story = list[tuple[float, Event | Announcement]]
@@ -118,10 +119,32 @@ def test_a_drive_of_four_minutes_is_replayed_in_a_fraction_of_a_second():
     assert time.process_time() - began_s < 1.0
 
 
-async def test_the_committed_drive_is_what_the_sandbox_and_the_client_give_today():
+async def test_the_committed_drive_is_what_the_sandbox_and_the_client_give_today(tmp_path: Path):
     trace, truth = await recorded()
     assert TRUTH.read_bytes() == truth
-    assert TRACE.read_text(encoding="utf-8") == trace
+    today = tmp_path / "today.trace"
+    today.write_text(trace, encoding="utf-8")
+    assert read_trace(TRACE) == read_trace(today)
+
+
+def test_the_committed_drive_is_of_the_first_version():
+    assert orjson.loads(TRACE.read_bytes().splitlines()[0])["format"] == FIRST_FORMAT
+
+
+def test_what_was_told_of_poas_and_cells_was_a_reason_to_ask_and_changes_nothing_by_itself():
+    trace = read_trace(TRACE)
+    reasons = (CellSeen(trace.ue, 101.0, None), Attached(trace.ue, 101.0, PoaId("4g-macro-cell-6"), ZoneId("zone03")))
+    noticed = Trace(trace.ue, trace.layout, (*trace.observations[:405], *reasons, *trace.observations[405:]))
+    assert played(noticed).story == drive().story
+
+
+def test_positions_that_were_told_between_the_answers_are_as_good_as_asked_ones():
+    trace = read_trace(TRACE)
+    seldom_asked = [
+        Located(seen.ue, seen.asked_s, seen.position) if index % POLLS_A_SECOND and seen.position else seen
+        for index, seen in enumerate(trace.observations)
+    ]
+    assert played(Trace(trace.ue, trace.layout, tuple(seldom_asked))).story == drive().story
 
 
 def test_the_committed_drive_is_small():

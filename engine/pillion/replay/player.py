@@ -26,10 +26,10 @@ from pillion.core.events import (
     UndoFailed,
 )
 from pillion.core.fleet import decide
-from pillion.core.mobility import Track
+from pillion.core.mobility import Sighting, Track
 from pillion.core.plan import Group, Situation, Strategy
 from pillion.core.state import Fleet
-from pillion.replay.trace import Trace
+from pillion.replay.trace import Trace, when_s
 
 Fact = Event | Announcement
 
@@ -136,8 +136,10 @@ def play_trace(trace: Trace, started: EngineStarted, world: World, lookahead_s: 
     player.put(0.0, started)
     track = Track(trace.ue)
     for seen in trace.observations:
-        track, events = track.saw(seen, trace.layout, lookahead_s)
-        for event in events:
-            player.put(seen.asked_s, event)
+        # Of the rest a track makes nothing: it was a reason to ask, and the answer is a line of its own.
+        if isinstance(seen, Sighting):
+            track, events = track.saw(seen, trace.layout, lookahead_s)
+            for event in events:
+                player.put(when_s(seen), event)
     player.run()
     return player

@@ -23,7 +23,7 @@ from pillion.sandbox.world import User
 
 API = "location/v2"
 
-_CONNECTION_TYPES = {
+CONNECTION_TYPES = {
     Technology.FOUR_G: "Macro",
     Technology.FIVE_G: "Smallcell",
     Technology.WIFI: "Wifi",
@@ -181,7 +181,7 @@ def access_point_info(live: LiveWorld, poa: Poa, base: str) -> dict[str, object]
     """An AccessPointInfo without its position."""
     return {
         "accessPointId": poa.id,
-        "connectionType": _CONNECTION_TYPES[poa.technology],
+        "connectionType": CONNECTION_TYPES[poa.technology],
         "numberOfUsers": live.world.users_per_poa()[poa.id],
         "operationStatus": "Serviceable",
         "resourceURL": f"{base}/zones/{poa.zone}/accessPoints/{poa.id}",
