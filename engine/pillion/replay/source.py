@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from pillion.core.mobility import Seen
+from pillion.core.mobility import Seen, Sighting
 from pillion.core.model import UeId
 from pillion.core.prediction import Layout
 from pillion.errors import ConfigError
-from pillion.replay.trace import Trace
+from pillion.replay.trace import Trace, when_s
 
 
 class Replaying:
@@ -30,6 +30,8 @@ class Replaying:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         for seen in self._trace.observations:
-            if self._speed is not None:
-                await asyncio.sleep(began_s + seen.asked_s / self._speed - loop.time())
-            yield seen
+            # Of the rest a track makes nothing: it was a reason to ask, and the answer is a line of its own.
+            if isinstance(seen, Sighting):
+                if self._speed is not None:
+                    await asyncio.sleep(began_s + when_s(seen) / self._speed - loop.time())
+                yield seen
