@@ -236,7 +236,7 @@ class MemoryHost(MecHost):
         done()
         return {"bytes": 10**6, "seconds": 0.1}
 
-    async def remove_checkpoints(self, name: str) -> None:
+    async def remove_checkpoints(self, name: str, *, resume: bool = False) -> None:
         done = await self.reach("remove_checkpoints")
         self.machine.checkpoints.pop(name, None)
         done()

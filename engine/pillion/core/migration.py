@@ -40,7 +40,7 @@ from pillion.core.events import (
     UndoFailed,
 )
 from pillion.core.model import App, HostId, Instance, MigrationId, StepId
-from pillion.core.plan import FenceSource, Group, Plan, Step, SwitchTraffic, TellApp, hosts_of
+from pillion.core.plan import FenceSource, Group, Plan, Step, SwitchTraffic, TakeCheckpoint, TellApp, hosts_of
 from pillion.errors import InvalidTransition
 
 RETRY_S = 1.0
@@ -103,7 +103,7 @@ class Debt:
     @property
     def holds_up(self) -> bool:
         """Whether it concerns the serving instance itself: settled late, it would cut into the app's next migration."""
-        return isinstance(self.step.work, TellApp)
+        return isinstance(self.step.work, TellApp | TakeCheckpoint)
 
     def order(self, *, now: bool = False) -> Action:
         """The action that tries once more to settle it, after a pause that doubles with each try."""
@@ -181,7 +181,7 @@ def lose(migration: Migration, host: HostId, *, keep_target: bool) -> Advance:
     else:
         # On a source that is lost nothing is taken back: when it returns, the instance there is removed.
         there = [s for s in plan_steps if s.id in migration.touched and host in hosts_of(s.work)]
-        left = [step for step in there if not isinstance(step.work, FenceSource | TellApp)]
+        left = [step for step in there if not isinstance(step.work, FenceSource | TellApp | TakeCheckpoint)]
         touched, undo = migration.touched - {step.id for step in there}, True
         if keep_target:
             touched = frozenset()

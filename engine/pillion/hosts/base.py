@@ -217,8 +217,11 @@ class MecHost(Protocol):
         `POST /containers/{id}/checkpoints`.
         """
 
-    async def remove_checkpoints(self, name: str) -> None:
-        """Remove what the host keeps of checkpoints of this container, or for it."""
+    async def remove_checkpoints(self, name: str, *, resume: bool = False) -> None:
+        """Remove what the host keeps of checkpoints of this container, or for it, when none is under way any more.
+
+        `resume`: the container is to run, also if CRIU or the Docker Engine were ended while they held it frozen.
+        """
 
     async def image(self, name: str) -> ImageInfo | None: ...
 

@@ -146,8 +146,8 @@ class DockerHost(DockerContainers, MecHost):
         limit_s = self._timeouts.work_s
         return await helper.request("take_checkpoint", timeout_s=limit_s, container=name, round=round_.value)
 
-    async def remove_checkpoints(self, name: str) -> None:
-        await (await self._running_helper()).request("remove_checkpoints", container=name)
+    async def remove_checkpoints(self, name: str, *, resume: bool = False) -> None:
+        await (await self._running_helper()).request("remove_checkpoints", container=name, resume=resume)
 
     # Images
 

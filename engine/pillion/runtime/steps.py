@@ -232,7 +232,9 @@ class Steps:
                 await self._host(target).remove_image(image)
             case plans.TransferOwnImage(target=target) | plans.TransferFilesystem(target=target):
                 await self._host(target).remove_image(target.image)
-            case plans.TakeCheckpoint(instance=instance) | plans.TransferCheckpoint(target=instance):
+            case plans.TakeCheckpoint(instance=instance):
+                await self._host(instance).remove_checkpoints(instance.container, resume=True)
+            case plans.TransferCheckpoint(target=instance):
                 await self._host(instance).remove_checkpoints(instance.container)
             case plans.CreateVolume(instance=instance):
                 await self._host(instance).remove_volume(instance.volume)

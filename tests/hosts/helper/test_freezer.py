@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pillion.hosts.helper.freezer import thaw
+from pillion.hosts.helper.freezer import freeze, thaw
 
 MOUNTED = "1 2 0:34 {root} {at} rw - {kind} cgroup rw{options}\n"
 
@@ -34,14 +34,19 @@ def test_a_frozen_group_of_version_1_is_thawed(tmp_path: Path, root: str) -> Non
     proc = host(tmp_path, *mounts, group="4:cpu:/docker/host/docker/app\n3:freezer:/docker/host/docker/app\n0::/x\n")
     thaw(7, proc)
     assert (inside / "freezer.state").read_text() == "THAWED"
+    freeze(7, proc)
+    assert (inside / "freezer.state").read_text() == "FROZEN"
 
 
 def test_a_frozen_group_of_version_2_is_thawed(tmp_path: Path) -> None:
     (tmp_path / "unified/app.scope").mkdir(parents=True)
     (tmp_path / "unified/app.scope/cgroup.freeze").write_text("1")
     mounted = MOUNTED.format(root="/", at=tmp_path / "unified", kind="cgroup2", options="")
-    thaw(7, host(tmp_path, mounted, group="0::/app.scope\n"))
+    proc = host(tmp_path, mounted, group="0::/app.scope\n")
+    thaw(7, proc)
     assert (tmp_path / "unified/app.scope/cgroup.freeze").read_text() == "0"
+    freeze(7, proc)
+    assert (tmp_path / "unified/app.scope/cgroup.freeze").read_text() == "1"
 
 
 def test_a_process_that_is_gone_or_in_no_freezer_needs_nothing(tmp_path: Path) -> None:

@@ -67,13 +67,13 @@ def test_what_works_on_for_nobody_is_waited_for_and_then_ended(tmp_path: Path, m
             (tmp_path / "proc" / pid / "stat").unlink()
         process(tmp_path / "proc", left.pid, "criu", "S", 10, "criu")
         began_s = time.monotonic()
-        stuck.let_go(ID, 10, tmp_path / "proc")
+        stuck.ended(ID, tmp_path / "proc")
         assert left.wait(10) == -9
         assert time.monotonic() - began_s >= 0.5
 
 
-def test_without_a_criu_the_app_goes_on_at_once(tmp_path: Path) -> None:
+def test_without_a_criu_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
     (tmp_path / "proc/10").mkdir(parents=True)
     began_s = time.monotonic()
-    stuck.let_go(ID, 10, tmp_path / "proc")
+    stuck.ended(ID, tmp_path / "proc")
     assert time.monotonic() - began_s < 0.2

@@ -30,9 +30,10 @@ from typing import Any
 from urllib.parse import quote
 
 from pillion.hosts.helper.engine import DockerEngine, is_labs
+from pillion.hosts.helper.freezer import freeze, thaw
 from pillion.hosts.helper.pagemaps import PAGE_BYTES, Segment, pages_file, segments
-from pillion.hosts.helper.stuck import freed, let_go
-from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Cut, Header, Refused, packed
+from pillion.hosts.helper.stuck import ended, freed
+from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused, packed
 
 ROOT = Path("/dev/shm/pillion")
 _RUN = struct.Struct("!QQQ")
@@ -64,8 +65,7 @@ class Checkpoints:
         """Checkpoint a running or paused container, which goes on as it was: `bytes`, `seconds`. Raises Refused, Cut.
 
         CRIU may fail once (a process was born meanwhile), and the Docker Engine may find that it has the like of
-        `descriptors.json` already, which says nothing about the images: they are whole if they pass the check. An
-        engine that goes away meanwhile may leave the app frozen, so it is let go.
+        `descriptors.json` already, which says nothing about the images: they are whole if they pass the check.
         """
         found = self.ours(engine, container)
         images = self.of(container) / name
@@ -82,10 +82,6 @@ class Checkpoints:
                 body = {"CheckpointID": f"{name}-{time.time_ns()}", "Exit": False}
                 with freed(found["Id"]):
                     engine.post(f"/containers/{quote(container)}/checkpoints", body)
-            except Cut:
-                if not found["State"]["Paused"]:
-                    let_go(found["Id"], found["State"]["Pid"])
-                raise
             except Refused as refusal:
                 problem = refusal
                 if "already exists" not in refusal.problem:
@@ -116,11 +112,10 @@ class Checkpoints:
         self._configurations.mkdir(exist_ok=True)
         (self._configurations / f"{container}.conf").write_text(f"images-dir {images}\n{_OPTIONS}")
 
-    def remove(self, engine: DockerEngine, container: str) -> None:
+    def remove(self, engine: DockerEngine, container: str, *, resume: bool = False) -> None:
         """Remove what is kept of this container, and for it, and the engine's own notes of it.
 
-        A checkpoint that nobody waited for may have been taken of a paused container and have frozen it again at its
-        end, after it was unpaused: if the engine does not know it as paused, it is let go.
+        `resume`: it is to run, also if CRIU or the Docker Engine were ended while they held it frozen.
         """
         shutil.rmtree(self.of(container), ignore_errors=True)
         (self._configurations / f"{container}.conf").unlink(missing_ok=True)
@@ -128,8 +123,8 @@ class Checkpoints:
         if found is not None and is_labs(found["Config"].get("Labels"), self._lab):
             for entry in self._kept(engine, found).glob("*"):
                 shutil.rmtree(entry, ignore_errors=True)
-            if found["State"]["Running"] and not found["State"]["Paused"]:
-                let_go(found["Id"], found["State"]["Pid"])
+            if resume and found["State"]["Running"]:
+                _let_go(engine, found)
 
     # Sending
 
@@ -185,6 +180,18 @@ class Checkpoints:
         """Where the engine keeps its notes of a container's checkpoints; asked for once, and not in the downtime."""
         self._docker_root = self._docker_root or engine.info()["DockerRootDir"]
         return Path(self._docker_root, "containers", found["Id"], "checkpoints")
+
+
+def _let_go(engine: DockerEngine, found: Any) -> None:
+    """Have a container run, and its engine know it."""
+    ended(found["Id"])
+    if found["State"]["Paused"]:
+        # A Docker Engine that was started anew takes what CRIU froze for paused, also after it goes on; and it refuses
+        # to unpause what is not frozen.
+        freeze(found["State"]["Pid"])
+        engine.post(f"/containers/{found['Id']}/unpause", {})
+    else:
+        thaw(found["State"]["Pid"])
 
 
 def check(images: Path) -> int:

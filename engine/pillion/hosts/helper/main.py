@@ -158,7 +158,7 @@ class Helper:
         if command == "checkpoints":
             return {"containers": self._checkpoints.containers()}
         if command == "remove_checkpoints":
-            self._checkpoints.remove(DockerEngine(), arguments["container"])
+            self._checkpoints.remove(DockerEngine(), arguments["container"], resume=arguments["resume"])
             return {}
         name = arguments.pop("link")
         with self._lock:

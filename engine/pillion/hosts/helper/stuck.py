@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pillion.hosts.helper.freezer import thaw
-
 _LOOK_S = 0.25
 _LAST_WORK_S = 3.0
 """What a CRIU whose Docker Engine is gone may still take; killed at a bad instant it could hurt the app."""
@@ -45,17 +43,16 @@ def freed(container_id: str, proc: Path = Path("/proc")) -> Iterator[None]:
         watching.join()
 
 
-def let_go(container_id: str, pid: int, proc: Path = Path("/proc")) -> None:
-    """Have a running container, with this first process, go on after a checkpoint that nobody waits for any more."""
+def ended(container_id: str, proc: Path = Path("/proc")) -> None:
+    """Wait until no CRIU is at work on this container; one that takes too long is killed."""
     limit_s = time.monotonic() + _LAST_WORK_S
     while states := _states(container_id, proc):
         if time.monotonic() > limit_s:
             for each in states:
                 with suppress(OSError):
                     os.kill(each, signal.SIGKILL)
-            break
+            return
         time.sleep(_LOOK_S)
-    thaw(pid, proc)
 
 
 def orphans(container_id: str, proc: Path = Path("/proc")) -> list[int]:
