@@ -37,7 +37,7 @@ from pillion.core.events import (
     TargetProven,
 )
 from pillion.core.fleet import decide
-from pillion.core.model import Epoch, HostId, StepId
+from pillion.core.model import Epoch, HostId, MigrationId, StepId
 from pillion.core.plan import Plan, Situation, Step
 from pillion.core.state import Fleet
 from pillion.errors import JournalError
@@ -175,7 +175,8 @@ class Bench:
         await self.story.until(lambda: self.story.facts(MigrationStarted), "a migration starts")
         await self.story.at_rest()
         if not self.story.facts(MigrationCompleted) or self.story.serving.host != target:
-            raise Violation(f"the next migration did not complete: {self._ending()}")
+            started = self.story.facts(MigrationStarted)[0].migration
+            raise Violation(f"the next migration did not complete: {self._ending(started)}")
         return [
             edge(record.fact)
             for record in self.story.records
@@ -228,18 +229,21 @@ class Bench:
         self.story.look()
         return self.story.facts(PlanMade)[-1].plan.step(step)
 
-    def _ending(self) -> str:
+    def _ending(self, moved: MigrationId | None) -> str:
+        """How a migration ended; an app's start after a stop is one too, but no move."""
         endings = [
-            *self.story.facts(MigrationCompleted),
-            *self.story.facts(MigrationFailed),
-            *self.story.facts(MigrationAbandoned),
+            fact
+            for kind in (MigrationCompleted, MigrationFailed, MigrationAbandoned)
+            for fact in self.story.facts(kind)
+            if fact.migration == moved
         ]
         return "; ".join(f"{type(each).__name__} {getattr(each, 'reason', '')}".strip() for each in endings)
 
     def _outcome(self, source: HostId, target: HostId) -> dict[str, object]:
         """How the migration ended, and where. Raises Violation if its proof, or the lack of it, wants it elsewhere."""
-        ended = self._ending()
-        proven = bool(self.story.facts(TargetProven))
+        moved = next((fact.migration for fact in self.story.facts(MigrationStarted) if fact.source), None)
+        ended = self._ending(moved)
+        proven = any(fact.migration == moved for fact in self.story.facts(TargetProven))
         serving = self.story.serving.host
         if serving != (target if proven else source):
             raise Violation(f"{serving} serves, with {target} {'proven' if proven else 'not proven'}: {ended}")

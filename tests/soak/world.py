@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import orjson
 
 from pillion.config import LabSettings
+from pillion.core.events import RelocationBegan, StepDone, StepUndone
 from pillion.core.fleet import decide
 from pillion.core.measures import Sample, summarise
 from pillion.core.model import AppId, Instance
@@ -193,6 +194,9 @@ class Story:
         """What was read since `begin`."""
         self.served: set[str] = set()
         """Containers of A2 that served at some time."""
+        self.stood_still: list[tuple[float, float]] = []
+        """From when to when, on the monotonic clock, a source was fenced that served again."""
+        self._fenced_s = 0.0
 
     def begin(self) -> None:
         """A new case: what came before is only remembered in the fleet."""
@@ -204,10 +208,18 @@ class Story:
         for record in store.read(self._journal, self._seq):
             self._seq = record.seq
             self.records.append(record)
+            self._fences(record)
             if record.role == "event":
                 self.fleet, _ = decide(self.fleet, record.fact, record.now_s)  # type: ignore[arg-type]  # no decisions
                 if A2 in self.fleet.apps and (serving := self.fleet.apps[A2].serving):
                     self.served.add(serving.container)
+
+    def _fences(self, record: Record) -> None:
+        match record.fact:
+            case RelocationBegan() | StepDone(step="fence"):  # a killed engine may not have noted the fence itself
+                self._fenced_s = record.now_s
+            case StepUndone(step="fence"):
+                self.stood_still.append((self._fenced_s, record.now_s))
 
     def facts(self, kind: type[Fact]) -> list[Fact]:
         """The facts of that kind since `begin`."""
