@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import entry_points
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -304,8 +305,17 @@ class LabSettings(_Settings):
         return (self.condition or CONDITIONS["N1"]).rate_mbit * 125_000
 
     def app_list(self) -> list[App]:
-        """The apps as the core knows them."""
-        return [app.as_app(name) for name, app in self.apps.items()]
+        """The apps as the core knows them, each told where notifications for it are handed to it."""
+        return [
+            replace(app.as_app(name), environment={**self._callback_of(name), **app.environment})
+            for name, app in self.apps.items()
+        ]
+
+    def _callback_of(self, app: str) -> dict[str, str]:
+        """By way of the engine's gateway and the app's one address; a gateway of one's own is not known to do that."""
+        if self.gateway or self.apps[app].protocol is not Protocol.HTTP:
+            return {}
+        return {"PILLION_CALLBACK_URL": f"http://{self.gateway_address}/callbacks/app-{app}"}
 
     def policy(self) -> Policy:
         """The rules for deciding as the core knows them."""
