@@ -35,6 +35,10 @@ class Refused(Exception):
 async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer what was refused, by us or by aiohttp (no such path, method not allowed), in the sandbox's manner."""
     live = request.app[LIVE]
+    return live.faults.spoil(request, await _answered(request, handler, live))
+
+
+async def _answered(request: web.Request, handler: Handler, live: LiveWorld) -> web.StreamResponse:
     try:
         if request.match_info.get("sandbox", live.name) != live.name:
             raise Refused(HTTPStatus.NOT_FOUND)

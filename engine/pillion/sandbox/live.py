@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pillion.errors import ConfigError
+from pillion.sandbox.faults import Faults
 from pillion.sandbox.notifications import Line, Notification
 from pillion.sandbox.scenario import Poa, Scenario
 from pillion.sandbox.world import Automation, Change, User, World
@@ -79,6 +80,7 @@ class LiveWorld:
         self.lockstep = lockstep
         self.strict = strict
         self.services: list[Service] = []
+        self.faults = Faults(clock)
         self.is_active = True
         """Whether a scenario runs; without one there are no zones, POAs or UEs to be asked about."""
         self.queries: deque[Told] = deque(maxlen=QUERIES_KEPT)
@@ -143,12 +145,19 @@ class LiveWorld:
         self.elapsed_s += dt_s
         self._tell(self.world.tick(dt_s, monotonic_s=self._clock()))
         for service in self.services:
-            service.line.put(service.refreshed())
+            self.faults.deliver(service.line, service.refreshed())
 
     def hand_over(self, ue: str, poa: Poa | None) -> None:
         """A handover by hand, now; None: out of coverage. Raises KeyError if there is no such UE."""
         change = self.world.hand_over(ue, poa, monotonic_s=self._clock())
         self._tell([change] if change else [])
+
+    def restart(self, name: str) -> None:
+        """As a sandbox that was made anew: under another name, and every subscription forgotten; UEs drive on."""
+        self.name = name
+        for service in self.services:
+            service.line.clear()
+            service.forget()
 
     async def told(self) -> None:
         """Until every notification has been answered, or given up."""
@@ -157,7 +166,7 @@ class LiveWorld:
 
     def _tell(self, changes: Sequence[Change]) -> None:
         for service in self.services if changes else []:
-            service.line.put(service.changed(changes))
+            self.faults.deliver(service.line, service.changed(changes))
 
     def note(self, agent: str, ue: str, told: User | None) -> None:
         """Keep what a question about one UE was answered."""
