@@ -46,6 +46,7 @@ MEANINGS = {
     "condition.rate_mbit": "rate from each MEC host to each other one, Ethernet headers counted; `N1`: 1000, `N2`: 100",
     "condition.delay_ms": "delay added to each packet from each MEC host to another; needs netem in their kernel",
     "sandbox.url": "base URL of a sandbox that runs elsewhere; without it the embedded one is started",
+    "sandbox.location": "version of its Location API; ETSI's hosted sandbox has v3",
     "sandbox.scenario": "what the embedded sandbox plays",
     "sandbox.speed": "how fast the embedded sandbox plays it",
     "placement.default": "MEC host of everything that is not named below",

@@ -78,7 +78,7 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         steering = HaproxySteering(state.admin_socket, steered)
         steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts, lab.link_rate_bytes_s)
         driver = Driver(fleet, started, journal, steps)
-        location = await closing.enter_async_context(LocationClient(lab.gateway_url, lab.tracking.radius_m))
+        location = await closing.enter_async_context(LocationClient(lab.location_url, lab.tracking.radius_m))
         source = await _source(lab, location, closing) if follow else Polling(location, lab.tracking.poll_s)
         control = await serve_control(driver, state.control_socket)
         closing.push_async_callback(control.cleanup)

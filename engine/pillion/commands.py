@@ -170,7 +170,7 @@ async def _ended(state: LabState, after: int, name: str) -> MigrationReport:
 
 async def record(lab: LabSettings, ue: str, file: Path, duration_s: float | None, stop: asyncio.Event) -> None:
     """Ask the Location API about a UE until told to stop, and write each answer down."""
-    async with LocationClient(lab.gateway_url, lab.tracking.radius_m) as location:
+    async with LocationClient(lab.location_url, lab.tracking.radius_m) as location:
         layout = await location.layout()
         with await asyncio.to_thread(file.open, "w", encoding="utf-8") as opened:
             writer = TraceWriter(opened, UeId(ue), layout)

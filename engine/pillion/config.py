@@ -68,6 +68,7 @@ class SandboxSettings(_Settings):
     """The MEC sandbox: another one's `url`, or, without it, the embedded one with this scenario and speed."""
 
     url: HttpUrl | None = None
+    location: Literal["v2", "v3"] = "v2"
     scenario: Name = "monaco"
     speed: Annotated[float, Field(gt=0, le=100)] = 1.0
 
@@ -210,6 +211,8 @@ class LabSettings(_Settings):
 
     @model_validator(mode="after")
     def _callbacks_arrive(self) -> LabSettings:
+        if self.tracking.source == "subscribe" and self.sandbox.location == "v3":
+            raise ValueError("tracking.source: subscribe is for `sandbox.location: v2`; v3's subscriptions are others")
         if self.tracking.source == "subscribe" and self.gateway and not self.callbacks.url:
             raise ValueError("callbacks.url: with a gateway of your own, say where it hands callbacks to the engine")
         return self
@@ -276,6 +279,11 @@ class LabSettings(_Settings):
     def gateway_url(self) -> str:
         """Base URL of the engine's gateway."""
         return str(self.gateway).rstrip("/") if self.gateway else f"http://{self.gateway_address}"
+
+    @property
+    def location_url(self) -> str:
+        """The Location API behind the engine's gateway."""
+        return f"{self.gateway_url}/location/{self.sandbox.location}"
 
     @property
     def sandbox_url(self) -> str:

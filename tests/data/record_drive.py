@@ -33,7 +33,7 @@ async def recorded() -> tuple[str, bytes]:
     trace = io.StringIO()
     async with (
         sandbox(port=0, control_port=0, lockstep=True) as listening,
-        LocationClient(listening.api_url, TrackingSettings().radius_m) as client,
+        LocationClient(f"{listening.api_url}/location/v2", TrackingSettings().radius_m) as client,
         aiohttp.ClientSession(listening.control_url) as control,
     ):
         writer = TraceWriter(trace, UE, await client.layout())

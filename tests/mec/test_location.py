@@ -20,11 +20,14 @@ RADIUS_M = {"Macro": 400.0, "Smallcell": 100.0, "Wifi": 50.0}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+versions = pytest.mark.parametrize("version", ["v2", "v3"])
+
+
 @asynccontextmanager
-async def city() -> AsyncIterator[tuple[Listening, LocationClient]]:
+async def city(version: str = "v2") -> AsyncIterator[tuple[Listening, LocationClient]]:
     async with (
         sandbox(port=0, control_port=0, lockstep=True) as listening,
-        LocationClient(listening.api_url, RADIUS_M) as client,
+        LocationClient(f"{listening.api_url}/location/{version}", RADIUS_M) as client,
     ):
         yield listening, client
 
@@ -38,14 +41,15 @@ async def answering(handler: Handler) -> AsyncIterator[LocationClient]:
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with LocationClient(f"http://127.0.0.1:{runner.addresses[0][1]}/", RADIUS_M) as client:
+        async with LocationClient(f"http://127.0.0.1:{runner.addresses[0][1]}/location/v2", RADIUS_M) as client:
             yield client
     finally:
         await runner.cleanup()
 
 
-async def test_a_ue_is_absent_before_the_drive_and_then_where_the_truth_says():
-    async with city() as (listening, client):
+@versions
+async def test_a_ue_is_absent_before_the_drive_and_then_where_the_truth_says(version: str):
+    async with city(version) as (listening, client):
         assert (await client.user(UE)).poa is None
         listening.live.drive(True)
         for _ in range(40):
@@ -146,7 +150,7 @@ async def test_an_answer_that_breaks_off_is_no_answer():
 
 
 async def test_a_server_that_is_not_there_is_no_answer():
-    async with LocationClient("http://127.0.0.1:1", RADIUS_M) as client:
+    async with LocationClient("http://127.0.0.1:1/location/v2", RADIUS_M) as client:
         with pytest.raises(MecError, match=r"no answer: .*`pillion inspect` shows whether gateway and sandbox run"):
             await client.user(UE)
 

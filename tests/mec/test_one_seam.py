@@ -77,7 +77,7 @@ async def told(drive: Drive, closing: AsyncExitStack) -> AsyncIterator[tuple[Fol
     """A follower by subscription, at work."""
     callbacks = await closing.enter_async_context(serve_callbacks("127.0.0.1", 0, clock=drive.now_s))
     url, radius_m = drive.listening.api_url, TrackingSettings().radius_m
-    client = await closing.enter_async_context(Counted(url, radius_m, drive.now_s))
+    client = await closing.enter_async_context(Counted(f"{url}/location/v2", radius_m, drive.now_s))
     subscriptions = await closing.enter_async_context(SubscriptionClient(url))
     follower = Follower(await client.layout())
 
@@ -117,7 +117,7 @@ async def test_a_drive_asked_told_and_replayed_gives_the_same_events(tmp_path: P
     async with sandbox(port=0, control_port=0, lockstep=True) as listening, AsyncExitStack() as closing:
         drive = Drive(listening)
         client = await closing.enter_async_context(
-            LocationClient(listening.api_url, TrackingSettings().radius_m, drive.now_s)
+            LocationClient(f"{listening.api_url}/location/v2", TrackingSettings().radius_m, drive.now_s)
         )
         asked = Follower(await client.layout())
         recorded = io.StringIO()

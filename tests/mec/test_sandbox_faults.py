@@ -134,7 +134,7 @@ async def followed(source: str) -> AsyncIterator[Followed]:
         closing.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        client = await closing.enter_async_context(LocationClient(url, Settings().radius_m))
+        client = await closing.enter_async_context(LocationClient(f"{url}/location/v2", Settings().radius_m))
         events: EventSource = Polling(client, SUBSCRIBING.poll_s)
         if source == "subscribe":
             callbacks = await closing.enter_async_context(serve_callbacks("127.0.0.1", 0))

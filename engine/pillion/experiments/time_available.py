@@ -151,7 +151,7 @@ async def _drive(ticks: Mapping[UeId, int], ahead_s: float) -> dict[UeId, list[S
 async def _layout() -> Layout:
     async with (
         sandbox(SCENARIO, port=0, control_port=0, lockstep=True) as listening,
-        LocationClient(listening.api_url, {}) as location,
+        LocationClient(f"{listening.api_url}/location/v2", {}) as location,
     ):
         return await location.layout()
 

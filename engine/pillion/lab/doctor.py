@@ -129,7 +129,7 @@ def live_migrations(known: Mapping[HostId, HostFacts], *, wanted: bool) -> list[
 
 
 async def _gateway(lab: LabSettings) -> str:
-    url = f"{lab.gateway_url}/location/v2/queries/zones"
+    url = f"{lab.location_url}/queries/zones"
     try:
         async with (
             aiohttp.ClientSession() as session,

@@ -57,7 +57,7 @@ async def up(lab: LabSettings, state: LabState) -> None:
         async with asyncio.TaskGroup() as tasks:
             for host in hosts.values():
                 tasks.create_task(_provision(lab, host), name=f"provision {host.id}")
-            tasks.create_task(_answers(f"{lab.gateway_url}/location/v2/queries/zones"), name="gateway")
+            tasks.create_task(_answers(f"{lab.location_url}/queries/zones"), name="gateway")
         # Last: what is loaded onto the hosts does not come from one another, but they have to be reachable.
         await conditions.bring_about(hosts.values(), lab.condition)
     finally:

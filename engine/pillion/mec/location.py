@@ -24,14 +24,14 @@ _LAYOUT_S = 3.0
 
 
 class LocationClient:
-    """Queries of `location/v2` under `base_url`. Every failure leaves as a MecError. Use as a context manager.
+    """Queries of the Location API at `api_url`. Every failure leaves as a MecError. Use as a context manager.
 
-    `clock` tells when something was asked; by default the loop's.
+    What is asked here v2 and v3 answer alike. `clock` tells when something was asked; by default the loop's.
     """
 
-    def __init__(self, base_url: str, radius_m: Mapping[str, float], clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, api_url: str, radius_m: Mapping[str, float], clock: Callable[[], float] | None = None) -> None:
         self._clock = clock
-        self._base = base_url.rstrip("/") + "/location/v2/queries/"
+        self._base = api_url.rstrip("/") + "/queries/"
         self._radius_m = radius_m
 
     async def __aenter__(self) -> Self:
