@@ -14,7 +14,7 @@ from pillion.config import LabSettings, all_plans
 from pillion.core.actions import Action, Announce
 from pillion.core.events import EngineStarted, MigrationStarted
 from pillion.core.fleet import decide
-from pillion.core.model import UeId
+from pillion.core.mobility import Heard
 from pillion.core.state import Fleet
 from pillion.errors import JournalError
 from pillion.journal import store
@@ -78,8 +78,7 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         steering = HaproxySteering(state.admin_socket, steered)
         steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts, lab.link_rate_bytes_s)
         driver = Driver(fleet, started, journal, steps)
-        location = await closing.enter_async_context(LocationClient(lab.location_url, lab.tracking.radius_m))
-        source = await _source(lab, location, closing) if follow else Polling(location, lab.tracking.poll_s)
+        source = await closing.enter_async_context(event_source(lab)) if follow else None
         control = await serve_control(driver, state.control_socket)
         closing.push_async_callback(control.cleanup)
         async with asyncio.TaskGroup() as tasks:
@@ -91,7 +90,8 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
             ]
             following = [
                 tasks.create_task(track(ue, source, _tracking(lab), driver.put), name=f"follow {ue}")
-                for ue in sorted({app.ue for app in started.apps} if follow else set[UeId]())
+                for ue in sorted({app.ue for app in started.apps})
+                if source
             ]
             try:
                 await driver.until(lambda fleet: fleet.next_epoch > started.epoch)
@@ -112,14 +112,20 @@ async def run(lab: LabSettings, state: LabState, stop: asyncio.Event) -> None:
         await stop.wait()
 
 
-async def _source(lab: LabSettings, location: LocationClient, closing: AsyncExitStack) -> EventSource:
-    """Raises MachineError if the callbacks' port cannot be had."""
-    if lab.tracking.source == "poll":
-        return Polling(location, lab.tracking.poll_s)
-    listening = serve_callbacks(str(lab.callback_address), lab.callbacks.port, lab.callback_url)
-    callbacks = await closing.enter_async_context(listening)
-    subscriptions = await closing.enter_async_context(SubscriptionClient(lab.gateway_url))
-    return Subscribing(location, subscriptions, callbacks, SubscribingSettings(poll_s=lab.tracking.poll_s))
+@asynccontextmanager
+async def event_source(lab: LabSettings, heard: Heard | None = None) -> AsyncIterator[EventSource]:
+    """What the lab file says UEs are followed by. Raises MachineError if the callbacks' port cannot be had."""
+    async with AsyncExitStack() as closing:
+        client = LocationClient(lab.location_url, lab.tracking.radius_m, heard=heard)
+        location = await closing.enter_async_context(client)
+        if lab.tracking.source == "poll":
+            yield Polling(location, lab.tracking.poll_s)
+            return
+        listening = serve_callbacks(str(lab.callback_address), lab.callbacks.port, lab.callback_url)
+        callbacks = await closing.enter_async_context(listening)
+        subscriptions = await closing.enter_async_context(SubscriptionClient(lab.gateway_url))
+        settings = SubscribingSettings(poll_s=lab.tracking.poll_s)
+        yield Subscribing(location, subscriptions, callbacks, settings, heard)
 
 
 async def _drain(driver: Driver) -> None:

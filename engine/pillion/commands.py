@@ -25,6 +25,7 @@ from pillion.core.events import (
     Trigger,
     VisitSatOut,
 )
+from pillion.core.mobility import Notice, Observation, Unanswered
 from pillion.core.model import AppId, Epoch, HostId, Instance, UeId
 from pillion.core.plan import Group, Situation, Step
 from pillion.core.preflight import Part, losses
@@ -35,10 +36,9 @@ from pillion.journal import store
 from pillion.journal.records import Record, encode
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
-from pillion.mec.location import LocationClient
 from pillion.output import print_table, words
 from pillion.replay.player import NominalWorld, play_trace
-from pillion.replay.trace import TraceWriter, read_trace, when_s
+from pillion.replay.trace import Raw, TraceWriter, read_trace, when_s
 from pillion.runtime.control import ask, snapshot
 
 _LOOK_AGAIN_S = 0.1
@@ -169,19 +169,31 @@ async def _ended(state: LabState, after: int, name: str) -> MigrationReport:
 
 
 async def record(lab: LabSettings, ue: str, file: Path, duration_s: float | None, stop: asyncio.Event) -> None:
-    """Ask the Location API about a UE until told to stop, and write each answer down."""
-    async with LocationClient(lab.location_url, lab.tracking.radius_m) as location:
-        layout = await location.layout()
-        with await asyncio.to_thread(file.open, "w", encoding="utf-8") as opened:
-            writer = TraceWriter(opened, UeId(ue), layout)
-            planned_s = first_s = asyncio.get_running_loop().time()
-            while not stop.is_set() and (duration_s is None or planned_s - first_s < duration_s):
-                try:
-                    writer.add(await location.user(UeId(ue)))
-                except EngineError as error:
-                    click.echo(f"pillion: {error}", err=True)  # A gap in the answers is part of what was observed.
-                planned_s += lab.tracking.poll_s
-                await asyncio.sleep(max(0.0, planned_s - asyncio.get_running_loop().time()))
+    """Follow a UE as the lab file says until told to stop, and write each answer and notice down, with its message."""
+    followed = UeId(ue)
+    with await asyncio.to_thread(file.open, "w", encoding="utf-8") as opened:
+        writer: TraceWriter | None = None
+
+        def heard(seen: Observation | Notice, source: str, body: bytes) -> None:
+            if writer is not None:
+                writer.add(seen, Raw(source, body.decode(errors="replace")))
+
+        async with app.event_source(lab, heard) as source:
+            writer = TraceWriter(opened, followed, await source.layout())
+
+            async def follow() -> None:
+                async for seen in source.follow(followed):
+                    if isinstance(seen, Unanswered):  # a gap in the answers is part of what was observed
+                        click.echo(f"pillion: {seen.problem}", err=True)
+
+            following = asyncio.create_task(follow(), name=f"record {ue}")
+            stopping = asyncio.create_task(stop.wait(), name="wait to stop")
+            await asyncio.wait([following, stopping], timeout=duration_s, return_when=asyncio.FIRST_COMPLETED)
+            for task in (following, stopping):
+                task.cancel()
+            await asyncio.wait([following, stopping])
+            if not following.cancelled():
+                following.result()
 
 
 def replay(lab: LabSettings, file: Path, form: str) -> None:

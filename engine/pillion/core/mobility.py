@@ -10,6 +10,7 @@ a reason to ask, and no more; only a position is taken as it comes, since nothin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from pillion.core.events import (
@@ -78,6 +79,9 @@ class CellSeen:
 
 Notice = Attached | Left | Located | CellSeen
 """One thing that a notification tells of a UE."""
+
+Heard = Callable[[Observation | Notice, str, bytes], None]
+"""Who keeps messages takes what was read from each, where it came from, and the message."""
 
 Sighting = Observation | Located
 """What a track is made of."""

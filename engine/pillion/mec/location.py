@@ -13,7 +13,7 @@ from typing import Self
 import aiohttp
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from pillion.core.mobility import Observation
+from pillion.core.mobility import Heard, Observation
 from pillion.core.model import UeId, ZoneId
 from pillion.core.prediction import Layout, Poa
 from pillion.errors import MecError
@@ -26,11 +26,19 @@ _LAYOUT_S = 3.0
 class LocationClient:
     """Queries of the Location API at `api_url`. Every failure leaves as a MecError. Use as a context manager.
 
-    What is asked here v2 and v3 answer alike. `clock` tells when something was asked; by default the loop's.
+    What is asked here v2 and v3 answer alike. `clock` tells when something was asked; by default the loop's. `heard`
+    takes each answer about a UE.
     """
 
-    def __init__(self, api_url: str, radius_m: Mapping[str, float], clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        radius_m: Mapping[str, float],
+        clock: Callable[[], float] | None = None,
+        heard: Heard | None = None,
+    ) -> None:
         self._clock = clock
+        self._heard = heard
         self._base = api_url.rstrip("/") + "/queries/"
         self._radius_m = radius_m
 
@@ -46,7 +54,11 @@ class LocationClient:
     async def user(self, ue: UeId) -> Observation:
         """Where a UE is attached now. `asked_s` is the clock at the moment of asking."""
         asked_s = (self._clock or asyncio.get_running_loop().time)()
-        return wire.parse_user(await self._get("users", {"address": ue}), ue, asked_s)
+        body = await self._get("users", {"address": ue})
+        seen = wire.parse_user(body, ue, asked_s)
+        if self._heard:
+            self._heard(seen, self._base + "users", body)
+        return seen
 
     async def layout(self) -> Layout:
         """Every POA that has a position, with its zone and, by its technology, how far it reaches."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pillion.core.events import NotificationsLost, NotificationsResumed
-from pillion.core.mobility import Attached, CellSeen, Left, Located, Notice, Observation, Seen
+from pillion.core.mobility import Attached, CellSeen, Heard, Left, Located, Notice, Observation, Seen
 from pillion.core.model import UeId
 from pillion.core.prediction import Layout
 from pillion.errors import MecError, MecPayloadError
@@ -56,15 +56,21 @@ class SubscribingSettings:
 
 
 class Subscribing:
-    """An EventSource that is told."""
+    """An EventSource that is told. `heard` takes each notice."""
 
     def __init__(
-        self, location: Location, subscriptions: Subscriptions, callbacks: Callbacks, settings: SubscribingSettings
+        self,
+        location: Location,
+        subscriptions: Subscriptions,
+        callbacks: Callbacks,
+        settings: SubscribingSettings,
+        heard: Heard | None = None,
     ) -> None:
         self._location = location
         self._subscriptions = subscriptions
         self._callbacks = callbacks
         self._settings = settings
+        self._heard = heard
 
     async def layout(self) -> Layout:
         """Every POA with its position. Raises MecError."""
@@ -73,7 +79,7 @@ class Subscribing:
     async def follow(self, ue: UeId) -> AsyncGenerator[Seen, None]:
         """What is told and asked, until it is closed; then the subscriptions are removed."""
         with self._callbacks.box() as box:
-            following = _Following(ue, box, self._location, self._subscriptions, self._settings)
+            following = _Following(ue, box, self._location, self._subscriptions, self._settings, self._heard)
             renewing = asyncio.create_task(following.keep_subscribed(), name=f"subscribe for {ue}")
             try:
                 async for seen in following.seen():
@@ -88,8 +94,15 @@ class Subscribing:
 
 class _Following:
     def __init__(
-        self, ue: UeId, box: Box, location: Location, subscriptions: Subscriptions, settings: SubscribingSettings
+        self,
+        ue: UeId,
+        box: Box,
+        location: Location,
+        subscriptions: Subscriptions,
+        settings: SubscribingSettings,
+        heard: Heard | None,
     ) -> None:
+        self._heard = heard
         self._ue = ue
         self._box = box
         self._location = location
@@ -163,7 +176,11 @@ class _Following:
         except MecPayloadError as error:
             log.warning("notification for %s: %s", self._ue, error)
             return []
-        return [notice for notice in notices if notice.ue == self._ue]
+        ours = [notice for notice in notices if notice.ue == self._ue]
+        if self._heard:
+            for notice in ours:
+                self._heard(notice, "callbacks", body)
+        return ours
 
     def _is_news(self, notice: Attached | Left | CellSeen) -> bool:
         """Whether a notification tells of something else than the last answer."""
