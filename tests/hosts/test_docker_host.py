@@ -269,7 +269,7 @@ async def test_a_filesystem_whose_file_gets_shorter_while_it_is_read_is_refused(
     sending = await bench.sending_filesystem(link, NAME, "pillion-test/zones:2", stop)
     await bench.run(bench.source, "docker", "exec", NAME, "truncate", "-s", "1000", "/large")
     await bench.run(bench.target, "sh", "-c", stop.replace("STOP", "CONT"))
-    with pytest.raises(HostRefused, match=r"export of zones\.1 ended early") as refusal:
+    with pytest.raises(HostRefused, match=r"filesystem of zones\.1 changed while it was read") as refusal:
         await sending
     assert refusal.value.place == bench.source.id
     assert await bench.target.image("pillion-test/zones:2") is None

@@ -294,7 +294,7 @@ def test_a_folder_is_read_as_an_engine_would_export_it(tmp_path: Path) -> None:
     (tmp_path / "etc/large").write_bytes(b"x" * (3 * CHUNK_BYTES + 7))
     (tmp_path / "etc/long-name").symlink_to("n" * 150)
     (tmp_path / "etc/linked").hardlink_to(tmp_path / "etc/large")
-    packed = b"".join(flatten.archived(tmp_path))
+    packed = b"".join(flatten.archived(tmp_path, "zones.1"))
     assert packed.endswith(END_MARKER)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         members = {member.name: member for member in tar}
@@ -323,7 +323,7 @@ def test_an_archive_that_is_not_what_the_folder_holds_is_refused(
     tar.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(Refused, match=problem):
-        list(flatten.archived(tmp_path))
+        list(flatten.archived(tmp_path, "zones.1"))
 
 
 def test_what_was_removed_meanwhile_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,12 +331,12 @@ def test_what_was_removed_meanwhile_is_left_out(tmp_path: Path, monkeypatch: pyt
     tar.write_text("#!/bin/sh\necho all of it\necho 'tar: ./a: File removed before we read it' >&2\nexit 1\n")
     tar.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert b"".join(flatten.archived(tmp_path)) == b"all of it\n"
+    assert b"".join(flatten.archived(tmp_path, "zones.1")) == b"all of it\n"
 
 
 def test_a_transfer_that_is_cut_ends_its_tar(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(64 * CHUNK_BYTES))
-    archive = flatten.archived(tmp_path)
+    archive = flatten.archived(tmp_path, "zones.1")
     next(archive)
     archive.close()  # waits for it
     with pytest.raises(StopIteration):
@@ -346,5 +346,5 @@ def test_a_transfer_that_is_cut_ends_its_tar(tmp_path: Path) -> None:
 def test_without_tar_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Refused) as refused:
-        list(flatten.archived(tmp_path))
+        list(flatten.archived(tmp_path, "zones.1"))
     assert refused.value.remedy == "install it there: apt install tar"

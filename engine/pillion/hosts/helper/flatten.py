@@ -53,13 +53,13 @@ def _exported(engine: DockerEngine, container: str) -> Iterator[bytes]:
     driver = found.get("GraphDriver") or {}
     merged = (driver.get("Data") or {}).get("MergedDir", "")
     if driver.get("Name") == "overlay2" and os.path.ismount(merged):
-        yield from archived(Path(merged))
+        yield from archived(Path(merged), container)
     else:
         yield from _by_engine(engine, container)
 
 
-def archived(folder: Path) -> Iterator[bytes]:
-    """What is in a folder as a tar archive. Raises Refused if it could not be read, or a file got shorter meanwhile."""
+def archived(folder: Path, container: str) -> Iterator[bytes]:
+    """A container's filesystem as a tar archive. Raises Refused if it could not be read, or a file got shorter."""
     with tempfile.TemporaryFile() as words:
         command = [*_TAR, "--directory", str(folder), "."]
         try:
@@ -80,9 +80,9 @@ def archived(folder: Path) -> Iterator[bytes]:
         said = words.read().decode(errors="replace")
     # What was removed or written to meanwhile is as it is; what got shorter was filled up with zeros.
     if code == _DIFFERS and "shrank" in said:
-        raise Refused(f"{folder} changed while it was read", "try again")
+        raise Refused(f"the filesystem of {container} changed while it was read", "try again")
     if code not in (0, _DIFFERS):
-        raise Refused(f"tar: {said.strip() or code}")
+        raise Refused(f"the filesystem of {container}: tar: {said.strip() or code}")
 
 
 def _by_engine(engine: DockerEngine, container: str) -> Iterator[bytes]:
