@@ -206,6 +206,7 @@ async def test_where_notifications_do_not_arrive_it_polls_until_one_does(monaco:
     a2 = subscribing(monaco, tmp_path)
     await monaco.attach(poa_of(monaco, 0))
     await a2.start()
+    await a2.counted(1)
     await settled_by_check(monaco, a2)
     monaco.held = []
     await monaco.attach(poa_of(monaco, 1))
