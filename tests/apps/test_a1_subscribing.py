@@ -106,13 +106,14 @@ async def test_a_lap_told_reads_what_a_lap_asked_reads_for_a_tenth_of_the_reques
         await told.until(lambda answer: bool(answer["last"]["bearers"] == true_bearers(monaco)))
     lap_s, sent = time.monotonic() - begun, monaco.asked["a1/a1.told"] - before
     radio = [each for each in monaco.live.world.changes if each.ue == UE and (each.erab_id or each.previous_erab_id)]
+    least = monaco.asked["a1/a1.told"]
     answers = [await app.get() for app in (told, asking)]
     # A release can come before it has been subscribed to; then it is asked for.
     assert len(radio) - 2 <= answers[0]["told"] <= len(radio)
     assert len(radio) > 10
     assert answers[0]["ignored"] > 0, "bearers of others cannot be filtered out"
     assert 10 * sent <= lap_s / POLL_S, "a tenth of what is asked by polling in that time"
-    assert answers[0]["asked"] == monaco.asked["a1/a1.told"]
+    assert least <= answers[0]["asked"] <= monaco.asked["a1/a1.told"] + 2, "two can be under way"
     assert (answers[0]["failures"], answers[0]["seq"], set(monaco.statuses)) == (0, 0, {204})
     assert monaco.deleted == 0
     assert len(await monaco.subscriptions(SUBSCRIPTIONS)) == 3

@@ -99,12 +99,13 @@ async def test_a_lap_told_gives_the_same_counter_as_a_lap_asked_for_a_tenth_of_t
     true = 1 + sum(
         each.zone != each.previous_zone for each in monaco.live.world.changes if each.ue == UE and each.tick > 1
     )
+    least = monaco.asked["a2/a2.told"]
     answers = [await app.get() for app in (told, asking)]
     assert [answer["counter"] for answer in answers] == [true, true]
     assert true >= 4
     assert [truth(monaco, f"a2/{app}") for app in ("a2.told", "a2.asking")] == [true, true]
     assert 10 * sent <= lap_s / POLL_S, "a tenth of what is asked by polling in that time"
-    assert answers[0]["asked"] == monaco.asked["a2/a2.told"]
+    assert least <= answers[0]["asked"] <= monaco.asked["a2/a2.told"] + 2, "two can be under way"
     assert answers[0]["told"] == true
     assert (answers[0]["errors"], answers[0]["ignored"], set(monaco.statuses)) == (0, 0, {204})
     for app in (told, asking):
