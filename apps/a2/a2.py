@@ -1,7 +1,19 @@
 """App A2, the zone counter: counts the zones its UE has travelled through, and never forgets one it has told of.
 
-It asks the MEC Location API every 200 ms where its UE is, and answers the UE over HTTP. The first zone counts as one;
-a UE that is not listed (out of range) has not changed its zone.
+It asks the MEC Location API where its UE is, and answers the UE over HTTP. The first zone counts as one; a UE that is
+not listed (out of range) has not changed its zone.
+
+When it asks: every 200 ms (`A2_SOURCE=poll`), or when it is told that its UE enters another zone than the one counted
+last, and every 5 s (`subscribe`). *What it is told is a reason to ask; what it is answered is counted.* A notification
+that comes late, twice or after a younger one would be a zone too many, and another one to come back. The answer is the
+zone at the instant of the question, and so the counter is right against the zones at these instants, which is what a
+client that polls can promise too. The price: a visit that is over before the question is answered is not counted. The
+shortest last a second or two, and question and answer some milliseconds; a relocation can hold a notification for
+longer, but during it the polling form asks nothing either. Nothing is counted that was not.
+
+A notification is answered (204) when the zone it led to is on disk, for whoever is answered may forget it; if the
+question fails or the disk refuses, 503, and it is asked again until it can be taken. The question is no change of
+subscriptions, so it does not wait for the callback's own end.
 
 What is kept: the state (counter, zone, run-time log) is one JSON file with a sequence number that grows by one with
 each change. A write is a temporary file, fsync, rename, fsync of the folder; only then is the new state told to anyone.
@@ -19,7 +31,8 @@ back to the own filesystem.
 
 The start is logged in the state once the UE is being answered, not before: the time to there is service downtime.
 
-`GET /` counter and zone; `/ready` instance, epoch, seq; `/state` all with the log; `/changePhase` as above; else 404.
+`GET /` counter, zone, requests and notifications; `/ready` instance, epoch, seq; `/state` all with the log;
+`/changePhase` as above; `POST /callbacks/…` a notification; else 404.
 """
 
 from __future__ import annotations
@@ -30,7 +43,9 @@ import os
 import sys
 import threading
 
-from mec_app import NOT_FOUND, Poller, Settings, Unusable, end_on_signals, ok, say, serve, stamp
+from mec_app import NOT_FOUND, Answer, Settings, end_on_signals, ok, say, serve, stamp
+from mec_source import Poller, Source, Unusable
+from mec_subscriber import Subscriber, Wanted
 
 TYPE_CHECKING = False  # typing and collections.abc would add to every start
 if TYPE_CHECKING:
@@ -132,12 +147,15 @@ class Keeper:
             now, entry = self.state, {"event": "start", "detail": f"state from {self.origin}"}
             self._change(now.counter, now.zone, now.in_migration, entry)
 
-    def saw(self, zone: str) -> None:
-        """Count `zone` if it is another one than before. Raises OSError if it cannot be written: then not counted."""
+    def saw(self, zone: str) -> bool:
+        """Count `zone` if it is another one than before, and give whether it is. Raises OSError if it cannot be
+        written: then it is not counted."""
         with self._changing:
             now = self.state
-            if zone != now.zone:
+            is_other = zone != now.zone
+            if is_other:
                 self._change(now.counter + 1, zone, now.in_migration, {"event": "zone", "zone": zone})
+            return is_other
 
     def change_phase(self, in_migration: bool) -> None:
         """Bring the full state to the phase's place; a repeat changes nothing. Raises OSError if it cannot."""
@@ -165,30 +183,60 @@ def zone_in(answer: dict[str, object], ue: str) -> str | None:
     return None
 
 
+def zone_entered(told: dict[str, object], ue: str) -> str | None:
+    """The zone that `ue` enters by a notification; None if it tells something else. Raises Unusable if unreadable.
+
+    Source: ETSI GS MEC 013 V2.2.1, clause 6.4.2 (ZonalPresenceNotification).
+    """
+    presence = told.get("zonalPresenceNotification")
+    if not isinstance(presence, dict):
+        raise Unusable("no zonalPresenceNotification")
+    if presence.get("address") != ue or presence.get("userEventType") != "Entering":
+        return None
+    zone = presence.get("zoneId")
+    if not isinstance(zone, str) or not zone:
+        raise Unusable("a zonalPresenceNotification without zoneId")
+    return zone
+
+
 class A2:
     """What the UE and the engine are told, and what is taken from the Location API."""
 
     def __init__(self, settings: A2Settings, keeper: Keeper) -> None:
         self._settings, self._keeper = settings, keeper
         self._served = itertools.count(1)
-        self.poller = Poller(settings, "queries/users", {"address": settings.ue}, self._took, begin=keeper.started)
+        question = (settings, "queries/users", {"address": settings.ue}, self._took, keeper.started)
+        self.source: Source
+        if settings.subscribes:
+            callback = {"notifyURL": f"{settings.callback_url}/location"}
+            terms = {"address": settings.ue, "callbackReference": callback, "userEventCriteria": ["Entering"]}
+            tracking = Wanted("userTrackingSubscription", "subscriptions/userTracking", terms, is_wrapped=True)
+            self.source = self._subscriber = Subscriber(*question, wanted=lambda: [tracking], hear=self._heard)
+        else:
+            self.source = Poller(*question)
 
-    def _took(self, answer: dict[str, object]) -> None:
-        if (zone := zone_in(answer, self._settings.ue)) is not None:
-            self._keeper.saw(zone)
+    def _took(self, answer: dict[str, object]) -> bool:
+        zone = zone_in(answer, self._settings.ue)
+        return zone is not None and self._keeper.saw(zone)
 
-    def answer(self, path: str, query: str) -> tuple[str, bytes]:
+    def _heard(self, told: dict[str, object]) -> bool | None:
+        zone = zone_entered(told, self._settings.ue)
+        if zone is None:
+            return None
+        return zone == self._keeper.state.zone or self._subscriber.asked_anew()
+
+    def answer(self, path: str, query: str) -> Answer:
         """Status and body of an answer."""
         settings, state, who = self._settings, self._keeper.state, self._settings.who
         match path, query:
             case "/", _:
                 about = {"app": settings.app, "ue": settings.ue, "counter": state.counter, "zone": state.zone}
-                count = {"seq": state.seq, "inMigration": state.in_migration, "errors": self.poller.failures}
-                return ok(about | count | who | {"served": next(self._served)})
+                count = {"seq": state.seq, "inMigration": state.in_migration, "errors": self.source.failures}
+                return ok(about | count | who | self.source.counts() | {"served": next(self._served)})
             case "/ready", _:
                 return ok(who | {"seq": state.seq})
             case "/state", _:
-                about = {"app": settings.app, "ue": settings.ue, "errors": self.poller.failures}
+                about = {"app": settings.app, "ue": settings.ue, "errors": self.source.failures}
                 return "200 OK", state.document(**about, **who)
             case "/changePhase", "" | "inMigration=0" | "inMigration=1":
                 try:
@@ -212,7 +260,7 @@ def main() -> int:
     keeper = Keeper(settings)
     a2, state = A2(settings, keeper), keeper.state
     facts = {"seq": state.seq, "counter": state.counter, "inMigration": state.in_migration}
-    return serve(settings.port, a2.answer, a2.poller, **facts)
+    return serve(settings.port, a2.answer, a2.source, **facts)
 
 
 if __name__ == "__main__":

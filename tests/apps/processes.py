@@ -108,6 +108,10 @@ class AppProcess:
         output, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S)
         return process.returncode, json.loads(output)
 
+    @property
+    def is_running(self) -> bool:
+        return hasattr(self, "process") and self.process.returncode is None
+
     async def get(self, path: str = "/") -> Answer:
         async with self.client.get(self.url + path) as answer:
             assert answer.status == 200, (path, answer.status, await answer.text())

@@ -79,7 +79,8 @@ async def next_reading(a1: AppProcess) -> Answer:
 async def test_each_reading_is_counted_logged_and_the_last_one_told(a1: AppProcess, rnis: Rnis) -> None:
     first = await has_read(a1, 3)
     bearer = {"cellId": "1010101", "erabId": 7, "qci": 80}
-    assert set(first) == {"instance", "epoch", "seq", "readings", "failures", "last"}
+    counts = {"asked", "told", "ignored"}
+    assert set(first) == {"instance", "epoch", "seq", "readings", "failures", "last"} | counts
     assert (first["instance"], first["epoch"], first["failures"]) == ("a1.7", 7, 0)
     assert first["last"]["bearers"] == [bearer]
     rnis.cells = [cell("2020202", ("10.1.0.9", 8), (UE, 9))]
@@ -120,10 +121,11 @@ async def test_a_ue_without_a_bearer_is_a_reading_and_no_failure(
         lambda: web.json_response(rab_info({"ecgi": {"cellId": "1"}})),
         lambda: web.json_response(rab_info(cell("1") | {"ueInfo": ["nobody"]})),
         lambda: web.json_response(rab_info(cell("1") | {"ueInfo": [{"associateId": [{"type": 1, "value": UE}]}]})),
+        lambda: web.json_response(rab_info(cell("1", (UE, "7")))),  # type: ignore[arg-type]
     ],
     ids=[
         *("404", "500", "302", "empty", "cut", "no-text", "null", "array", "no-rab-info"),
-        *("cells-null", "cells-no-array", "no-ues", "ue-no-object", "ue-without-bearers"),
+        *("cells-null", "cells-no-array", "no-ues", "ue-no-object", "ue-without-bearers", "id-no-number"),
     ],
 )
 async def test_an_rnis_that_answers_nonsense_is_counted_said_once_and_outlived(
@@ -204,7 +206,10 @@ async def test_it_is_ready_with_number_0_and_a_start_begins_anew(a1: AppProcess,
     assert a1.lines[-1]["event"] == "end"
     rnis.delay_s = 1.0
     await a1.start(PILLION_INSTANCE="a1.8", PILLION_EPOCH="8")
-    assert await a1.get() == {"instance": "a1.8", "epoch": 8, "seq": 0, "readings": 0, "failures": 0, "last": None}
+    answer = await a1.get()
+    assert answer.pop("asked") <= 1
+    nothing = {"readings": 0, "failures": 0, "told": 0, "ignored": 0, "last": None}
+    assert answer == {"instance": "a1.8", "epoch": 8, "seq": 0} | nothing
 
 
 async def test_anything_else_is_not_found(a1: AppProcess) -> None:
@@ -222,6 +227,9 @@ async def test_anything_else_is_not_found(a1: AppProcess) -> None:
         ({"PILLION_INSTANCE": ""}, "PILLION_INSTANCE"),
         ({"PILLION_PORT": "70000"}, "PILLION_PORT"),
         ({"A1_POLL_S": "0"}, "A1_POLL_S"),
+        ({"A1_CHECK_S": "inf"}, "A1_CHECK_S"),
+        ({"A1_SOURCE": "told"}, "A1_SOURCE"),
+        ({"A1_SOURCE": "subscribe"}, "PILLION_CALLBACK_URL"),
         ({"A1_RNIS_URL": "gateway-app"}, "A1_RNIS_URL"),
     ],
 )

@@ -383,6 +383,9 @@ async def test_anything_else_is_not_found_and_ends_no_connection_it_need_not(a2:
         ({"PILLION_EPOCH": "-1"}, "PILLION_EPOCH"),
         ({"PILLION_PORT": "70000"}, "PILLION_PORT"),
         ({"A2_POLL_S": "nan"}, "A2_POLL_S"),
+        ({"A2_CHECK_S": "often"}, "A2_CHECK_S"),
+        ({"A2_SOURCE": ""}, "A2_SOURCE"),
+        ({"A2_SOURCE": "subscribe", "PILLION_CALLBACK_URL": "callbacks/app-a2"}, "PILLION_CALLBACK_URL"),
         ({"A2_LOCATION_URL": "gateway-app"}, "A2_LOCATION_URL"),
     ],
 )
