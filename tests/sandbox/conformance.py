@@ -44,10 +44,11 @@ class Answered:
 
 
 class Document:
-    """One OpenAPI document, by the name of its file."""
+    """One OpenAPI document, by the name of its file; of a document of several APIs that under `root` only."""
 
-    def __init__(self, name: str, content: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, content: Mapping[str, Any], root: str = "") -> None:
         self.name = name
+        self._root = root
         self._content = _with_text_keys(content)
         dialect = _CLOSED_30 if self._content["openapi"].startswith("3.0") else _CLOSED_31
         self._validator = dialect(self._content, format_checker=FORMATS)
@@ -82,7 +83,7 @@ class Document:
     def operation_of(self, method: str, path: str) -> str:
         """The operation that a request is about. Raises LookupError if the document has none such."""
         for pattern, template in self._templates:
-            if pattern.fullmatch(path) and method.lower() in self._content["paths"][template]:
+            if pattern.fullmatch(self._root + path) and method.lower() in self._content["paths"][template]:
                 return f"{method} {template}"
         raise LookupError(f"{self.name} does not describe {method} {path}")
 
@@ -114,7 +115,8 @@ class Document:
             yield self._finding(where, _WHOLE, f"media type {answered.media_type}")
         correction = self._corrections.get(operation) if answered.status < 300 else None
         if correction is None:
-            yield from self._findings(answered.document, next(iter(content.values())).get("schema", {}), where)
+            described = content.get(answered.media_type) or next(iter(content.values()))
+            yield from self._findings(answered.document, described["schema"], where)
             return
         self.corrected.add(correction)
         name, body = correction.schema, answered.document
@@ -175,6 +177,7 @@ class Document:
         return {
             f"{method.upper()} {path}": operation
             for path, item in self._content["paths"].items()
+            if path.startswith(self._root)
             for method, operation in item.items()
             if method in ("get", "post", "put", "patch", "delete")
         }

@@ -7,17 +7,14 @@ whatever is there has to be seen.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
 
-from tests.sandbox.conformance import REFERENCE, Answered, Document, reference
-from tests.sandbox.conformance_requests import APIS, FIVE_G, FOUR_G, OTHER_4G, Api
-from tests.sandbox.deviations import CORRECTIONS, DEVIATIONS, Correction, Finding, Manner
-from tests.sandbox.location_v2 import CENTRE, OTHER, VEHICLE
-from tests.sandbox.lockstep import Answer, Lockstep, lockstep
-
-LAP_S, TICK_S = 225, 5.0
+from tests.sandbox.conformance import REFERENCE, Document, reference
+from tests.sandbox.conformance_requests import APIS
+from tests.sandbox.conformance_run import Conformance, ask_everything
+from tests.sandbox.deviations import CORRECTIONS, DEVIATIONS, Manner
+from tests.sandbox.lockstep import lockstep
 
 pytestmark = pytest.mark.skipif(
     not REFERENCE.is_dir() and not os.environ.get("PILLION_REQUIRE_SHARED"),
@@ -25,138 +22,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Conformance:
-    """One sandbox that is asked, and all that was not as the documents have it."""
-
-    def __init__(self, s: Lockstep) -> None:
-        self._s = s
-        self._documents = {name: Document(name, reference(name)) for api in APIS for name in api.documents}
-        self._granted: set[tuple[str, str]] = set()
-        self._told: set[tuple[str, str]] = set()
-        self.findings: dict[Finding, Any] = {}
-        """Each with the first that showed it."""
-
-    async def ask(self, api: Api, method: str, path: str, body: object = None) -> Answer:
-        """Ask, and hold the answer against the documents; `path` is under the API's root, or a whole URL."""
-        root = f"{self._s.listening.api_url}/{api.root}/"
-        url = path if path.startswith("http") else root + path
-        answer = await self._s.send(method, url, body)
-        below = "/" + url.removeprefix(root).partition("?")[0]
-        media_type = answer.media_type.partition(";")[0]
-        for document in self._of(api):
-            answered = Answered(method, below, answer.status, media_type, answer.document)
-            for finding in document.findings_of_answer(answered):
-                self.findings.setdefault(finding, answered)
-            if answer.status < 300:
-                self._granted.add((document.name, document.operation_of(method, below)))
-        return answer
-
-    def listen(self, api: Api) -> None:
-        """Hold against the documents what the API has told since the last time."""
-        for received in [each for each in self._s.callbacks.received if each.path == api.root]:
-            for document in self._of(api):
-                for finding in document.findings_of_notification(received.document):
-                    self.findings.setdefault(finding, received.document)
-                self._told.add((document.name, document.schema_of(received.document)[0]))
-        self._s.callbacks.received = [each for each in self._s.callbacks.received if each.path != api.root]
-
-    @property
-    def corrected(self) -> set[Correction]:
-        return {correction for document in self._documents.values() for correction in document.corrected}
-
-    def close(self) -> None:
-        """Add what the documents describe and was never granted or told."""
-        for document in self._documents.values():
-            for operation in document.operations:
-                if (document.name, operation) not in self._granted:
-                    self.findings[Finding(document.name, operation, "$", "never granted")] = None
-            for name in document.notifications:
-                if (document.name, name) not in self._told:
-                    self.findings[Finding(document.name, name, "$", "never told")] = None
-
-    def _of(self, api: Api) -> list[Document]:
-        return [self._documents[name] for name in api.documents]
-
-
 @pytest.mark.parametrize("strict", [False, True], ids=["as the original", "strict"])
 async def test_what_is_answered_and_told_is_as_described_but_for_the_deviations(strict: bool) -> None:
+    documents = {api.root: [Document(name, reference(name)) for name in api.documents] for api in APIS}
     async with lockstep(strict=strict) as s:
-        seen = Conformance(s)
-        await _ask_all(seen)
-        subscribed = [(api, await _subscribed(seen, s, api)) for api in APIS]
-        # By hand, whatever a lap may bring: 4G and 5G, the next cell, near each other, out of coverage.
-        for poa in (FOUR_G, OTHER_4G, FIVE_G, FOUR_G):
-            await s.attach(OTHER, FOUR_G, CENTRE)
-            await s.attach(VEHICLE, poa, CENTRE)
-            await s.tick()
-            await _ask_all(seen)
-        await s.attach(VEHICLE, None)
-        await s.tick(3)
-        await _ask_all(seen)
-        s.live.drive(True)
-        for _ in range(3):
-            await s.tick(int(LAP_S / TICK_S / 3), TICK_S)
-            await _ask_all(seen)
-        for api, urls in subscribed:
-            seen.listen(api)
-            for url in urls:
-                await _change_and_end(seen, api, url)
-            await _refused(seen, api)
-        s.live.terminate()
-        await _ask_all(seen)
-        seen.close()
+        seen = Conformance(s, documents)
+        await ask_everything(seen, s)
     manners = (Manner.BOTH, Manner.STRICT if strict else Manner.ORIGINAL)
     expected = {finding for each in DEVIATIONS if each.manner in manners for finding in each.findings}
     new = sorted(seen.findings.keys() - expected)
     assert not new, "\n".join(f"{finding}: {seen.findings[finding]}" for finding in new)
     assert not expected - seen.findings.keys(), "listed, and no deviations"
     assert seen.corrected == set(CORRECTIONS), "listed, and without need"
-
-
-async def _ask_all(seen: Conformance) -> None:
-    for api in APIS:
-        for query in api.queries:
-            await seen.ask(api, "GET", query)
-        for path in _collections(api):
-            await seen.ask(api, "GET", path)
-
-
-async def _subscribed(seen: Conformance, s: Lockstep, api: Api) -> list[str]:
-    """Subscribe in every way; gives the URLs."""
-    urls = []
-    for path, make in api.subscriptions:
-        answer = await seen.ask(api, "POST", path, make(s.callbacks.at(api.root)))
-        assert answer.status == 201, answer
-        urls.append(_url_of(answer))
-    return urls
-
-
-async def _change_and_end(seen: Conformance, api: Api, url: str) -> None:
-    """A subscription that has expired is gone."""
-    kept = await seen.ask(api, "GET", url)
-    if kept.status == 200:
-        assert (await seen.ask(api, "PUT", url, kept.document)).status == 200
-        assert (await seen.ask(api, "DELETE", url)).status == 204
-    assert (await seen.ask(api, "DELETE", url)).status == 404
-
-
-async def _refused(seen: Conformance, api: Api) -> None:
-    for path in _collections(api):
-        for method, where in (("POST", path), ("PUT", f"{path}/99")):
-            for body in (b"{", {}, {"subscriptionType": "nonsense", "callbackReference": "http://localhost/x"}):
-                assert (await seen.ask(api, method, where, body)).status in (400, 500)
-        assert (await seen.ask(api, "GET", f"{path}/99")).status == 404
-
-
-def _collections(api: Api) -> list[str]:
-    return list(dict.fromkeys(path for path, _ in api.subscriptions))
-
-
-def _url_of(answer: Answer) -> str:
-    """Where what was made is: some say it in a header, the others within."""
-    if answer.location:
-        return answer.location
-    body = answer.document
-    if len(body) == 1:
-        (body,) = body.values()
-    return str(body.get("resourceURL") or body["_links"]["self"]["href"])
