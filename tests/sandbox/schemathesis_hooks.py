@@ -1,4 +1,4 @@
-"""What the sandbox's fuzzing adds to schemathesis, which loads this: a check, and where callbacks go to."""
+"""What the sandbox's fuzzing adds to schemathesis, which loads this: a check, and values that lead further."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import schemathesis
 CALLBACKS = os.environ["PILLION_TEST_CALLBACKS"]
 """A server of the test's own: a host that was made up is not to be looked for in any network."""
 
+SUBSCRIPTIONS = 5
+
 
 @schemathesis.check
 def answer_as_described(ctx: Any, response: Any, case: Any) -> None:
@@ -19,13 +21,24 @@ def answer_as_described(ctx: Any, response: Any, case: Any) -> None:
 
 
 @schemathesis.hook
-def map_body(ctx: Any, body: Any) -> Any:
-    """Let every callback that has a host be the test's own; what is no such URL stays as it was made up."""
-    if isinstance(body, dict):
-        return {name: _kept_home(name, map_body(ctx, value)) for name, value in body.items()}
-    return [map_body(ctx, each) for each in body] if isinstance(body, list) else body
+def before_call(ctx: Any, case: Any, kwargs: Any) -> None:
+    """Ask about subscriptions that may be there, and let every callback that has a host be the test's own."""
+    id_ = (case.path_parameters or {}).get("subscriptionId")
+    if isinstance(id_, str) and id_.isascii() and id_.isdigit():
+        case.path_parameters["subscriptionId"] = id_ = str(int(id_[-3:]) % SUBSCRIPTIONS + 1)
+    case.body = _with_likely_values(case.body, id_)
 
 
-def _kept_home(name: str, value: Any) -> Any:
-    is_callback = name in ("callbackReference", "notifyURL") and isinstance(value, str)
-    return f"{CALLBACKS}/fuzz" if is_callback and "//" in value else value
+def _with_likely_values(body: Any, id_: Any) -> Any:
+    if isinstance(body, list):
+        return [_with_likely_values(each, id_) for each in body]
+    if not isinstance(body, dict):
+        return body
+    return {name: _likely(name, _with_likely_values(value, id_), id_) for name, value in body.items()}
+
+
+def _likely(name: Any, value: Any, id_: Any) -> Any:
+    """What is made up for a URL mostly has no host, and stays."""
+    if isinstance(value, str) and name in ("callbackReference", "notifyURL") and "//" in value:
+        return f"{CALLBACKS}/told"
+    return f"{value}/{id_}" if isinstance(value, str) and name in ("resourceURL", "href") else value

@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from pillion.sandbox.api import api_app
 from pillion.sandbox.description import description
@@ -34,6 +35,8 @@ FUZZ = (
     "schemathesis.cli",
     "run",
     "--checks=status_code_conformance,content_type_conformance,response_headers_conformance,answer_as_described",
+    "--phases=examples,coverage,fuzzing",
+    "--generation-database=none",
     "--seed=1",
     "--max-examples=20",
     "--max-time=25",
@@ -115,4 +118,6 @@ async def test_nothing_that_can_be_asked_is_answered_otherwise_than_described(
         report = (await said)[0].decode()
         assert fuzzing.returncode == 0, report
         assert s.callbacks.received
-    assert not [record for record in caplog.records if record.name == "aiohttp.server"], report
+    failures = [record.exc_info[1] for record in caplog.records if record.name == "aiohttp.server" and record.exc_info]
+    # schemathesis tries first what headers it may send: what is no HTTP is refused before any code of ours.
+    assert not [failure for failure in failures if not isinstance(failure, BadHttpMessage)], report
