@@ -257,6 +257,40 @@ def state_picture() -> str:
     return found[0].replace("```\n", "```text\n", 1)
 
 
+def deviation_tables() -> str:
+    """Where the sandbox deviates from the documents, one table for each; then what is corrected in the documents."""
+    from tests.sandbox.deviations import CORRECTIONS, DEVIATIONS, Manner  # the tests' own, which no command needs
+
+    manners = {Manner.BOTH: "both", Manner.ORIGINAL: "the original's", Manner.STRICT: "strict"}
+    parts = []
+    for document in dict.fromkeys(each.document for each in DEVIATIONS):
+        rows = [
+            (
+                ", ".join(f"`{where}`" for where in each.where),
+                f"`{each.at}`",
+                each.problem,
+                manners[each.manner],
+                each.reason,
+            )
+            for each in DEVIATIONS
+            if each.document == document
+        ]
+        parts.append(
+            f"### `{document}`\n\n" + _table(("schema, operation or answer", "where", "what", "manner", "why"), rows)
+        )
+    corrected = [
+        (
+            f"`{each.document}`",
+            ", ".join(f"`{operation}`" for operation in each.operations),
+            f"`{each.schema}`" if each.schema else "that of the subscription's type",
+            each.reason,
+        )
+        for each in CORRECTIONS
+    ]
+    parts.append("## Schemas that are at fault\n\n" + _table(("document", "answers", "instead", "why"), corrected))
+    return "\n\n".join(parts)
+
+
 def example_lab_file() -> str:
     """The lab file of `make demo`, as it is."""
     return f"```yaml\n{(ROOT / 'lab.pillion.yml').read_text(encoding='utf-8').rstrip()}\n```"
@@ -274,6 +308,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": command_pages,
     "exit-codes": exit_codes,
     "states": state_picture,
+    "deviations": deviation_tables,
 }
 
 
@@ -293,6 +328,7 @@ def main() -> int:
     if sys.argv[1:] and not check:
         sys.stderr.write("usage: docs.py [--check]\n")
         return 2
+    sys.path.insert(0, str(ROOT))
     stale = 0
     for path in pages():
         text = path.read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from pillion.sandbox import location, location_v3, platform, rnis, rnis_data
+from pillion.sandbox import description, location, location_v3, platform, rnis, rnis_data
 from pillion.sandbox.answers import LIVE, refusals
 from pillion.sandbox.live import LiveWorld
 from pillion.sandbox.location_subscriptions import LocationSubscriptions
@@ -25,6 +25,7 @@ def api_app(live: LiveWorld) -> web.Application:
     zones, zones_v3, radio = LocationSubscriptions(live), LocationSubscriptionsV3(live), RnisSubscriptions(live)
     live.services += [zones, zones_v3, radio]
     for root in _ROOTS:
+        description.add_routes(app, root)
         location.add_routes(app, f"{root}/{location.API}")
         zones.add_routes(app, f"{root}/{location.API}")
         location_v3.add_routes(app, f"{root}/{location_v3.API}")
