@@ -70,14 +70,13 @@ class Faults:
             return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
         if not isinstance(answer, web.Response) or not isinstance(answer.body, bytes) or not answer.body:
             return answer
-        body = answer.body
         if self.lasts(Fault.EMPTY):
-            body = b""
+            answer.body = b""
         if self.lasts(Fault.NAN):
-            body = _COORDINATES.sub(rb"\1NaN", body)
+            answer.body = _COORDINATES.sub(rb"\1NaN", answer.body)
         if self.lasts(Fault.TRUNCATED):
-            body = body[: len(body) // 2]
-        return web.Response(status=answer.status, body=body, headers={"Content-Type": answer.headers["Content-Type"]})
+            answer.body = answer.body[: len(answer.body) // 2]
+        return answer
 
     def deliver(self, line: Line, notifications: Iterable[Notification]) -> None:
         """Put notifications in line, with what lasts now."""
