@@ -114,7 +114,9 @@ async def test_a_lap_told_reads_what_a_lap_asked_reads_for_a_tenth_of_the_reques
     assert answers[0]["ignored"] > 0, "bearers of others cannot be filtered out"
     assert 10 * sent <= lap_s / POLL_S, "a tenth of what is asked by polling in that time"
     assert least <= answers[0]["asked"] <= monaco.asked["a1/a1.told"] + 2, "two can be under way"
-    assert (answers[0]["failures"], answers[0]["seq"], set(monaco.statuses)) == (0, 0, {204})
+    failed = told.said("poll failed") + told.said("subscribing failed")
+    assert {line["problem"] for line in failed} <= {"TimeoutError: "}, "which a busy machine may cause"
+    assert (answers[0]["seq"], set(monaco.statuses)) == (0, {204})
     assert monaco.deleted == 0
     assert len(await monaco.subscriptions(SUBSCRIPTIONS)) == 3
     for app in (told, asking):
