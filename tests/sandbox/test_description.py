@@ -113,13 +113,17 @@ async def test_nothing_that_can_be_asked_is_answered_otherwise_than_described(
             stderr=asyncio.subprocess.STDOUT,
         )
         said = asyncio.create_task(fuzzing.communicate())
-        async with asyncio.timeout(FUZZ_LIMIT_S):
-            while not said.done():
-                # Anew each time: thousands of subscriptions would be told by and by.
-                s.live.activate("monaco")
-                s.live.drive(True)
-                await asyncio.wait([said], timeout=1.0)
-                await s.tick(2)
+        try:
+            async with asyncio.timeout(FUZZ_LIMIT_S):
+                while not said.done():
+                    # Anew each time: thousands of subscriptions would be told by and by.
+                    s.live.activate("monaco")
+                    s.live.drive(True)
+                    await asyncio.wait([said], timeout=1.0)
+                    await s.tick(2)
+        finally:
+            if fuzzing.returncode is None:
+                fuzzing.kill()
         report = (await said)[0].decode()
         assert fuzzing.returncode == 0, report
         assert re.search(r"Selected: (\d+)/\1\n\s+Tested: \1\n", report), report
