@@ -9,7 +9,7 @@ from tests.sandbox.lockstep import Answer, Lockstep
 SUPPORT, SERVICES, AMS = "mec_app_support/v1", "mec_service_mgmt/v1", "amsi/v1"
 APPLICATIONS = "sandbox-ctrl/v1/applications"
 VEHICLE = "10.100.0.2"
-IN_MEP1, IN_MEP2, IN_MEP3, OTHER_IN_MEP2 = "w1", "5g-small-cell-9", "5g-small-cell-3", "4g-macro-cell-4"
+IN_MEP1, IN_MEP2, IN_MEP3, OTHER_IN_MEP2 = "w1", "5g-small-cell-9", "w6", "4g-macro-cell-4"
 """POAs by the MEC platform of their zone."""
 NOT_READY = {"detail": "App Instance not ready. Waiting for AppReadyConfirmation.", "status": 403}
 UNKNOWN = {"detail": "App Instance not found", "status": 404}
