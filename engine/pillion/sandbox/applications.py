@@ -52,7 +52,7 @@ class Applications:
     """All instances, the platform's own first."""
 
     def __init__(self, own: Sequence[str] = ()) -> None:
-        """With an instance for each name in `own`, ready and there for good."""
+        """With an instance for each name in `own`, which is ready and outlives every scenario."""
         self._known: dict[str, Application] = {}
         self._ready: set[str] = set()
         self._leaving: dict[str, float] = {}

@@ -47,13 +47,8 @@ class ServiceManagement:
     def __init__(self, live: LiveWorld, applications: Applications) -> None:
         self.line = Line(API, strict=live.strict)
         self._applications = applications
-        self._services = {
-            service.id: service
-            for app in applications
-            if app.type == SYSTEM
-            for name, api in [OWN[app.name]]
-            for service in [Service(new_id(), app, own_info(name, app.name, api), api)]
-        }
+        own = [_own_service(app) for app in applications if app.type == SYSTEM]
+        self._services = {service.id: service for service in own}
         self._subscriptions = AppSubscriptions(
             "SerAvailabilityNotificationSubscription", "subscriptionType", _read_terms, self.line, applications
         )
@@ -199,6 +194,12 @@ class ServiceManagement:
     def _document(self, request: web.Request, service: Service) -> dict[str, object]:
         url = api_url(request, API)
         return service.document(url, url.removesuffix(f"/{API}"))
+
+
+def _own_service(app: Application) -> Service:
+    """The service of one of the platform's own instances."""
+    name, api = OWN[app.name]
+    return Service(new_id(), app, own_info(name, app.name, api), api)
 
 
 def _read_terms(body: Members, app: Application) -> dict[str, object]:
