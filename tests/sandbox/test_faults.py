@@ -73,7 +73,10 @@ async def test_without_a_fault_an_answer_has_all_its_headers() -> None:
     ],
 )
 async def test_a_wrong_order_is_refused_with_what_is_wanted(path: str, document: object, said: str) -> None:
-    async with sandbox(port=0, control_port=0, lockstep=True) as listening, aiohttp.ClientSession() as http:
-        async with http.post(listening.control_url + path, json=document) as given:
-            assert given.status == 400
-            assert said in await given.text()
+    async with (
+        sandbox(port=0, control_port=0, lockstep=True) as listening,
+        aiohttp.ClientSession() as http,
+        http.post(listening.control_url + path, json=document) as given,
+    ):
+        assert given.status == 400
+        assert said in await given.text()

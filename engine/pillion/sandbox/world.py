@@ -138,6 +138,10 @@ class World:
         state.at = at
         state.selected = self._coverage.select(at, state.ue.wireless_types, state.selected)
 
+    def place_of(self, ue: str) -> Point:
+        """Where a UE is, whether the network knows it or not. Raises KeyError if there is none."""
+        return self._ues[ue].at
+
     def in_range(self, ue: str) -> list[tuple[Poa, float]]:
         """The POAs whose radius reaches a UE, each with its distance in metres. Raises KeyError if there is none."""
         return self._coverage.in_range(self._ues[ue].at)
