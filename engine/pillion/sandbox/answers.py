@@ -7,6 +7,7 @@ Source: AdvantEDGE v1.9.2, `server/*.go` of each service; ETSI GS MEC 009 V3.1.1
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
 from typing import Any
 
@@ -68,6 +69,16 @@ def created(request: web.Request, document: object, url: str, *, with_location: 
     return json_response(document, HTTPStatus.CREATED, {"Location": url} if tells_location else None)
 
 
+def no_content() -> web.Response:
+    """204, for what was done and has nothing to say."""
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+
+
+async def not_implemented(_: web.Request) -> web.Response:
+    """What answers a call that the specification has and the original has not."""
+    raise Refused(HTTPStatus.NOT_IMPLEMENTED)
+
+
 def refuse_unknown(request: web.Request, *known: str) -> None:
     """Raise Refused if the query has a name that is none of these."""
     if not set(request.query) <= set(known):
@@ -77,6 +88,11 @@ def refuse_unknown(request: web.Request, *known: str) -> None:
 def present(key: str, values: list[dict[str, object]]) -> dict[str, object]:
     """A list under its key; the original leaves an empty one out."""
     return {key: values} if values else {}
+
+
+def time_stamp(seconds: int | None = None) -> dict[str, int]:
+    """A TimeStamp: seconds since 1970, now if no other is given; the original knows nothing finer."""
+    return {"nanoSeconds": 0, "seconds": int(time.time()) if seconds is None else seconds}
 
 
 def api_url(request: web.Request, api: str) -> str:

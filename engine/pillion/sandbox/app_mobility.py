@@ -18,13 +18,14 @@ from http import HTTPStatus
 from aiohttp import web
 
 from pillion.sandbox.answers import (
-    JSON_TYPE,
     Members,
     Refused,
     api_url,
     created,
     document_of,
     json_response,
+    no_content,
+    not_implemented,
     present,
     refuse_unknown,
 )
@@ -44,6 +45,7 @@ from pillion.sandbox.app_mobility_terms import (
 from pillion.sandbox.applications import Application, Applications, mep_of
 from pillion.sandbox.context_owners import Move, Owners, Registration
 from pillion.sandbox.live import LiveWorld
+from pillion.sandbox.members import own_link
 from pillion.sandbox.notifications import Line, Notification
 from pillion.sandbox.subscriptions import Numbered, unordered_id, unordered_subscription_id
 from pillion.sandbox.world import Change
@@ -71,8 +73,8 @@ class AppMobility:
         app.router.add_get(f"{root}/app_mobility_services/{{id}}", self._registration)
         app.router.add_put(f"{root}/app_mobility_services/{{id}}", self._reregister)
         app.router.add_delete(f"{root}/app_mobility_services/{{id}}", self._deregister)
-        app.router.add_post(f"{root}/app_mobility_services/{{id}}/deregister_task", _not_implemented)
-        app.router.add_get(f"{root}/queries/adjacent_app_instances", _not_implemented)
+        app.router.add_post(f"{root}/app_mobility_services/{{id}}/deregister_task", not_implemented)
+        app.router.add_get(f"{root}/queries/adjacent_app_instances", not_implemented)
         app.router.add_get(f"{root}/subscriptions", self._list)
         app.router.add_post(f"{root}/subscriptions", self._subscribe)
         app.router.add_get(f"{root}/subscriptions/{{id}}", self._get)
@@ -170,7 +172,7 @@ class AppMobility:
             if self._owners.get(id_) is None:
                 raise Refused(HTTPStatus.NOT_FOUND, "AMS Registration Info not found")
             self.line.put(self._told(self._owners.remove(id_)))
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+        return no_content()
 
     def _read(self, body: Members, id_: str) -> Registration:
         """The registration in a body, under this id. Raises Refused."""
@@ -220,9 +222,7 @@ class AppMobility:
             body = Members(request, await document_of(request))
             before = self._subscriptions.get(id_)
             after = read_subscription(body)
-            links = body.object("_links")
-            own = links.object("self") if links else None
-            href = own.text("href") if own else None
+            href = own_link(body)
             if href is None:
                 raise body.mandatory("_links.self.href")
             if href.rpartition("/")[2] != id_:
@@ -236,8 +236,4 @@ class AppMobility:
     async def _unsubscribe(self, request: web.Request) -> web.Response:
         async with self.line.turn():
             self._subscriptions.remove(request.match_info["id"])
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
-
-
-async def _not_implemented(request: web.Request) -> web.Response:
-    raise Refused(HTTPStatus.NOT_IMPLEMENTED)
+        return no_content()

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from pillion.sandbox.answers import Members, Refused
+from pillion.sandbox.answers import Members, Refused, time_stamp
 from pillion.sandbox.context_owners import COMPLETED, NOT_ALLOWED, Device, Move
-from pillion.sandbox.location_members import chosen, chosen_all, mandatory_text
+from pillion.sandbox.members import chosen, chosen_all, expiry_deadline, mandatory_text
 from pillion.sandbox.notifications import Notification
-from pillion.sandbox.rnis_data import time_stamp
 
 API = "amsi/v1"
 MOBILITY = "MobilityProcedureSubscription"
@@ -143,11 +142,8 @@ def read_subscription(body: Members) -> Subscription:
             devices = frozenset((each.text("type"), mandatory_text(each, "value")) for each in named)
         kept["mobilityStatus"] = chosen_all(criteria, "mobilityStatus", *_STATUSES) or [TRIGGERED]
     terms: dict[str, object] = {"subscriptionType": type_, "callbackReference": callback_url, "filterCriteria": kept}
-    deadline = body.object("expiryDeadline")
-    expires_s = None if deadline is None else deadline.integer("seconds") or 0
-    if deadline is not None:
-        terms["expiryDeadline"] = {"nanoSeconds": deadline.integer("nanoSeconds") or 0, "seconds": expires_s}
-    return Subscription(type_, app_id, callback_url, terms, devices, expires_s)
+    deadline, expires_s = expiry_deadline(body)
+    return Subscription(type_, app_id, callback_url, terms | deadline, devices, expires_s)
 
 
 def _associate_id(named: Members) -> dict[str, object]:

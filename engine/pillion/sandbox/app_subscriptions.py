@@ -15,16 +15,17 @@ from typing import Any
 from aiohttp import web
 
 from pillion.sandbox.answers import (
-    JSON_TYPE,
     Members,
     Refused,
     api_url,
     created,
     document_of,
     json_response,
+    no_content,
     present,
 )
 from pillion.sandbox.applications import Application, Applications
+from pillion.sandbox.members import mandatory_text
 from pillion.sandbox.notifications import Line
 from pillion.sandbox.subscriptions import Numbered, unordered_subscription_id
 
@@ -108,9 +109,7 @@ class AppSubscriptions:
         async with self._line.turn():
             app = self._ready(request)
             body = Members(request, await document_of(request))
-            callback_url = body.text("callbackReference")
-            if not callback_url:
-                raise body.mandatory("callbackReference")
+            callback_url = mandatory_text(body, "callbackReference")
             if body.text("subscriptionType") != self._type:
                 raise Refused(HTTPStatus.BAD_REQUEST, f"SubscriptionType shall be {self._type}")
             terms = {"subscriptionType": self._type, "callbackReference": callback_url} | self._read(body, app)
@@ -128,7 +127,7 @@ class AppSubscriptions:
     async def _delete(self, request: web.Request) -> web.Response:
         async with self._line.turn():
             self._all.remove(self._asked(request).id)
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+        return no_content()
 
     def _ready(self, request: web.Request) -> Application:
         return self._applications.ready(request.match_info["app"])

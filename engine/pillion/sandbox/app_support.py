@@ -12,18 +12,24 @@ Source: ETSI GS MEC 011 V2.2.1, clauses 5.2.2, 5.2.3 and 7.2, as AdvantEDGE v1.9
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from http import HTTPStatus
 
 from aiohttp import web
 
-from pillion.sandbox.answers import JSON_TYPE, Members, Refused, document_of, json_response
+from pillion.sandbox.answers import (
+    Members,
+    Refused,
+    document_of,
+    json_response,
+    no_content,
+    not_implemented,
+    time_stamp,
+)
 from pillion.sandbox.app_subscriptions import AppSubscription, AppSubscriptions
 from pillion.sandbox.applications import Application, Applications
 from pillion.sandbox.live import LiveWorld
 from pillion.sandbox.notifications import Line, Notification
-from pillion.sandbox.rnis_data import time_stamp
 from pillion.sandbox.service_mgmt import ServiceManagement
 from pillion.sandbox.world import Change
 
@@ -56,9 +62,9 @@ class AppSupport:
         app.router.add_get(f"{root}/timing/timing_caps", _timing_caps)
         app.router.add_get(f"{root}/timing/current_time", _current_time)
         for rules in ("dns_rules", "traffic_rules"):
-            app.router.add_get(f"{own}/{rules}", _not_implemented)
-            app.router.add_get(f"{own}/{rules}/{{rule}}", _not_implemented)
-            app.router.add_put(f"{own}/{rules}/{{rule}}", _not_implemented)
+            app.router.add_get(f"{own}/{rules}", not_implemented)
+            app.router.add_get(f"{own}/{rules}/{{rule}}", not_implemented)
+            app.router.add_put(f"{own}/{rules}/{{rule}}", not_implemented)
 
     def changed(self, changes: Sequence[Change]) -> list[Notification]:
         """Nothing: no handover matters here."""
@@ -109,7 +115,7 @@ class AppSupport:
         if indication != "READY":
             raise Refused(HTTPStatus.BAD_REQUEST, "indication has to be READY")
         self._applications.confirm_ready(app_id)
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+        return no_content()
 
     async def _confirm_termination(self, request: web.Request) -> web.Response:
         await request.read()
@@ -124,7 +130,7 @@ class AppSupport:
             if action not in ("STOPPING", "TERMINATING"):
                 raise Refused(HTTPStatus.BAD_REQUEST, "operationAction has to be STOPPING or TERMINATING")
             self._gone(app.id)
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+        return no_content()
 
 
 def _read_terms(body: Members, app: Application) -> dict[str, object]:
@@ -139,12 +145,8 @@ def _read_terms(body: Members, app: Application) -> dict[str, object]:
 
 async def _timing_caps(request: web.Request) -> web.Response:
     """The time alone: there are no time servers to be named."""
-    return json_response({"timeStamp": time_stamp(int(time.time()))})
+    return json_response({"timeStamp": time_stamp()})
 
 
 async def _current_time(request: web.Request) -> web.Response:
-    return json_response(time_stamp(int(time.time())) | {"timeSourceStatus": "TRACEABLE"})
-
-
-async def _not_implemented(request: web.Request) -> web.Response:
-    raise Refused(HTTPStatus.NOT_IMPLEMENTED)
+    return json_response(time_stamp() | {"timeSourceStatus": "TRACEABLE"})

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import math
 import struct
-import time
 from http import HTTPStatus
 
 from aiohttp import web
 
-from pillion.sandbox.answers import LIVE, Refused, api_url, json_response, present, refuse_unknown, undecodable
+from pillion.sandbox.answers import (
+    LIVE,
+    Refused,
+    api_url,
+    json_response,
+    present,
+    refuse_unknown,
+    time_stamp,
+    undecodable,
+)
 from pillion.sandbox.geodesy import Point
 from pillion.sandbox.live import LiveWorld
 from pillion.sandbox.location_events import distance_m
@@ -196,11 +204,6 @@ def location_info_at(at: Point, seconds: int) -> dict[str, object]:
 def location_info(at: Point) -> dict[str, object]:
     """A LocationInfo without a time, as v3 has it."""
     return {"latitude": [float32(at.lat_deg)], "longitude": [float32(at.lon_deg)], "shape": _POINT_SHAPE}
-
-
-def time_stamp(seconds: int | None = None) -> dict[str, int]:
-    """A TimeStamp; of now, if no other second is given."""
-    return {"nanoSeconds": 0, "seconds": int(time.time()) if seconds is None else seconds}
 
 
 def _queries_url(request: web.Request) -> str:

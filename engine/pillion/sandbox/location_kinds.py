@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from pillion.sandbox.answers import Members, Refused
+from pillion.sandbox.answers import Members, Refused, time_stamp
 from pillion.sandbox.geodesy import Point
 from pillion.sandbox.live import LiveWorld
-from pillion.sandbox.location import location_info_at, time_stamp
+from pillion.sandbox.location import location_info_at
 from pillion.sandbox.location_events import Circle, Count, Pace, near_or_far
-from pillion.sandbox.location_members import mandatory_text
+from pillion.sandbox.members import mandatory_text
 from pillion.sandbox.notifications import Notification
 from pillion.sandbox.world import Change, User
 

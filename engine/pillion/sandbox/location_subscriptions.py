@@ -12,13 +12,13 @@ from http import HTTPStatus
 from aiohttp import web
 
 from pillion.sandbox.answers import (
-    JSON_TYPE,
     Members,
     Refused,
     api_url,
     created,
     document_of,
     json_response,
+    no_content,
     present,
 )
 from pillion.sandbox.live import LiveWorld
@@ -116,7 +116,7 @@ class _Kind:
     async def _delete(self, request: web.Request) -> web.Response:
         async with self._line.turn():
             self.subscriptions.remove(request.match_info["id"])
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+        return no_content()
 
     async def _members(self, request: web.Request) -> Members:
         """The subscription in the body, which is under the key of its kind. Raises Refused."""

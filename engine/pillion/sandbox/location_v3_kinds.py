@@ -12,20 +12,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from pillion.sandbox.answers import Members, Refused
+from pillion.sandbox.answers import Members, Refused, time_stamp
 from pillion.sandbox.geodesy import Point
 from pillion.sandbox.live import LiveWorld
-from pillion.sandbox.location import location_info, time_stamp
+from pillion.sandbox.location import location_info
 from pillion.sandbox.location_events import DISTANCE_CRITERIA, Circle, Count, Pace, Polygon, near_or_far
-from pillion.sandbox.location_members import (
+from pillion.sandbox.location_v3 import user_list
+from pillion.sandbox.members import (
     chosen,
     chosen_all,
     mandatory_integer,
     mandatory_number,
     mandatory_text,
     mandatory_texts,
+    own_link,
 )
-from pillion.sandbox.location_v3 import user_list
 from pillion.sandbox.notifications import Notification
 from pillion.sandbox.world import Change
 
@@ -54,10 +55,8 @@ class Subscription:
         """Wall clock, whole seconds since 1970."""
         self.wants_test = members.flag("requestTestNotification") is True
         members.text("clientCorrelator")
-        links = members.object("_links")
-        link = links.object("self") if links else None
         self.id = ""
-        self.href = (link.text("href") if link else None) or ""
+        self.href = own_link(members) or ""
         self.wrapped = True
         """Whether the subscription came under a key; what is told of it goes out in the same form."""
         self._url = url

@@ -13,19 +13,18 @@ from http import HTTPStatus
 from aiohttp import web
 
 from pillion.sandbox.answers import (
-    JSON_TYPE,
     Members,
     Refused,
     api_url,
     created,
     document_of,
     json_response,
+    no_content,
     present,
     refuse_unknown,
 )
 from pillion.sandbox.live import LiveWorld
 from pillion.sandbox.location_events import counted
-from pillion.sandbox.location_members import chosen, mandatory_text
 from pillion.sandbox.location_v3 import API
 from pillion.sandbox.location_v3_kinds import (
     Subscription,
@@ -37,6 +36,7 @@ from pillion.sandbox.location_v3_kinds import (
     ZoneStatus,
     key_of,
 )
+from pillion.sandbox.members import chosen, mandatory_text
 from pillion.sandbox.notifications import Line, Notification
 from pillion.sandbox.subscriptions import Numbered
 from pillion.sandbox.world import Change
@@ -163,7 +163,7 @@ class _Resource:
     async def _delete(self, request: web.Request) -> web.Response:
         async with self._line.turn():
             self.subscriptions.remove(request.match_info["id"])
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+        return no_content()
 
     def _begin(self, subscription: Subscription) -> None:
         subscription.begins(self._live.elapsed_s)

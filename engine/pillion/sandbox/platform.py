@@ -13,11 +13,11 @@ from http import HTTPStatus
 from aiohttp import web
 
 from pillion.sandbox import geodata
-from pillion.sandbox.answers import JSON_TYPE, LIVE, Members, Refused, document_of, json_response
+from pillion.sandbox.answers import JSON_TYPE, LIVE, Members, Refused, document_of, json_response, no_content
 from pillion.sandbox.app_mobility import AppMobility
 from pillion.sandbox.app_support import AppSupport
 from pillion.sandbox.applications import USER, Application, Applications, new_id
-from pillion.sandbox.location_members import mandatory_text
+from pillion.sandbox.members import mandatory_text
 from pillion.sandbox.plain_text import plainly, require_scenario
 from pillion.sandbox.world import Automation
 
@@ -90,7 +90,7 @@ class ControlPlane:
             if app is not None:
                 self._support.terminate(app)
                 self._mobility.went(app)
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+        return no_content()
 
 
 async def _automations(request: web.Request) -> web.Response:

@@ -6,14 +6,13 @@ Source: ETSI GS MEC 012 V2.2.1, clause 7, as AdvantEDGE v1.9.2 implements it (me
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from http import HTTPStatus
 
 from aiohttp import web
 
-from pillion.sandbox.answers import LIVE, Refused, json_response, present, refuse_unknown
-from pillion.sandbox.rnis_data import QCI, Cell, associate_id, plmn_document, time_stamp
+from pillion.sandbox.answers import LIVE, Refused, json_response, not_implemented, present, refuse_unknown, time_stamp
+from pillion.sandbox.rnis_data import QCI, Cell, associate_id, plmn_document
 from pillion.sandbox.scenario import Technology
 
 _UE_FILTERS = ("app_ins_id", "cell_id", "ue_ipv4_address")
@@ -42,7 +41,7 @@ def add_routes(app: web.Application, root: str) -> None:
     app.router.add_get(f"{root}/queries/rab_info", _rab_info)
     app.router.add_get(f"{root}/queries/plmn_info", _plmn_info)
     app.router.add_get(f"{root}/queries/layer2_meas", _layer2_meas)
-    app.router.add_get(f"{root}/queries/s1_bearer_info", _s1_bearer_info)
+    app.router.add_get(f"{root}/queries/s1_bearer_info", not_implemented)
 
 
 async def _rab_info(request: web.Request) -> web.Response:
@@ -66,7 +65,7 @@ async def _rab_info(request: web.Request) -> web.Response:
     answer = {
         "appInstanceId": query.get("app_ins_id", ""),
         "requestId": "1",
-        "timeStamp": time_stamp(int(time.time())),
+        "timeStamp": time_stamp(),
     }
     return json_response(answer | present("cellUserInfo", listed))
 
@@ -111,12 +110,7 @@ async def _layer2_meas(request: web.Request) -> web.Response:
         if not asked_ues or user.ue in asked_ues
     ]
     answer = present("cellInfo", of_cells) | present("cellUEInfo", of_ues)
-    return json_response(answer | {"timeStamp": time_stamp(int(time.time()))})
-
-
-async def _s1_bearer_info(_request: web.Request) -> web.Response:
-    """`queries/s1_bearer_info`: the original does not have it."""
-    raise Refused(HTTPStatus.NOT_IMPLEMENTED)
+    return json_response(answer | {"timeStamp": time_stamp()})
 
 
 def _numbers(request: web.Request, name: str) -> list[int]:

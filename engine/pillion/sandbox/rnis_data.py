@@ -41,8 +41,3 @@ def plmn_document(plmn: Plmn) -> dict[str, object]:
 def associate_id(ue: str) -> dict[str, object]:
     """A UE as this API names it."""
     return {"type": IPV4, "value": ue}
-
-
-def time_stamp(seconds: int) -> dict[str, int]:
-    """Seconds since 1970; the original knows nothing finer."""
-    return {"nanoSeconds": 0, "seconds": seconds}

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pillion.sandbox.answers import present
+from pillion.sandbox.answers import present, time_stamp
 from pillion.sandbox.notifications import Notification
-from pillion.sandbox.rnis_data import QCI, Cell, associate_id, plmn_document, time_stamp
+from pillion.sandbox.rnis_data import QCI, Cell, associate_id, plmn_document
 from pillion.sandbox.scenario import Plmn, Poa, Technology
 from pillion.sandbox.signal_strength import Signal, signal_of
 from pillion.sandbox.world import Change, User

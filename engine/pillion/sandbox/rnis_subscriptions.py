@@ -19,17 +19,18 @@ from http import HTTPStatus
 from aiohttp import web
 
 from pillion.sandbox.answers import (
-    JSON_TYPE,
     Members,
     Refused,
     api_url,
     created,
     document_of,
     json_response,
+    no_content,
     present,
     refuse_unknown,
 )
 from pillion.sandbox.live import LiveWorld
+from pillion.sandbox.members import expiry_deadline, mandatory_text, own_link
 from pillion.sandbox.notifications import Line, Notification
 from pillion.sandbox.rnis_data import API, IPV4, Cell
 from pillion.sandbox.rnis_notifications import (
@@ -164,9 +165,7 @@ class RnisSubscriptions:
         """Other terms of the same kind. The link is kept as the client sends it, if only its id is right."""
         id_, body = request.match_info["id"], Members(request, await document_of(request))
         terms = read_terms(body)
-        links = body.object("_links")
-        own = links.object("self") if links else None
-        href = own.text("href") if own else None
+        href = own_link(body)
         if href is None:
             raise body.mandatory("_links.self.href")
         if href.rpartition("/")[2] != id_:
@@ -182,7 +181,7 @@ class RnisSubscriptions:
     async def _unsubscribe(self, request: web.Request) -> web.Response:
         async with self.line.turn():
             self._subscriptions.remove(request.match_info["id"])
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+        return no_content()
 
 
 def read_terms(body: Members) -> Terms:
@@ -190,9 +189,7 @@ def read_terms(body: Members) -> Terms:
 
     The document that is kept has only the members the API knows, and none that is empty, as in the original.
     """
-    callback_url = body.text("callbackReference")
-    if not callback_url:
-        raise body.mandatory("callbackReference")
+    callback_url = mandatory_text(body, "callbackReference")
     kind = _KINDS.get(body.text("subscriptionType") or "")
     if kind is None:
         raise Refused(HTTPStatus.BAD_REQUEST)
@@ -211,15 +208,14 @@ def read_terms(body: Members) -> Terms:
         sent_ues, ues = _ues(criteria)
         kept |= _present(associateId=sent_ues) | _triggers(criteria, kind)
     sent_cells, cells = _cells(criteria, kind)
-    deadline, websocket = body.object("expiryDeadline"), body.object("websockNotifConfig")
-    expires_s = None if deadline is None else deadline.integer("seconds") or 0
+    deadline, expires_s = expiry_deadline(body)
+    websocket = body.object("websockNotifConfig")
     document: dict[str, object] = {
         "callbackReference": callback_url,
         "subscriptionType": f"{kind}Subscription",
         _CRITERIA[kind]: kept | sent_cells,
     } | _present(requestTestNotification=body.flag("requestTestNotification"))
-    if deadline is not None:
-        document["expiryDeadline"] = {"nanoSeconds": deadline.integer("nanoSeconds") or 0, "seconds": expires_s}
+    document |= deadline
     if websocket is not None:
         document["websockNotifConfig"] = _present(
             requestWebsocketUri=websocket.flag("requestWebsocketUri"), websocketUri=websocket.text("websocketUri")

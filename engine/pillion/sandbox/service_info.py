@@ -14,7 +14,7 @@ from typing import Any
 
 from pillion.sandbox.answers import Members, Refused
 from pillion.sandbox.applications import Application
-from pillion.sandbox.location_members import chosen, chosen_all, mandatory_text
+from pillion.sandbox.members import chosen, chosen_all, mandatory_text
 
 STATES = ("ACTIVE", "INACTIVE", "SUSPENDED")
 _SERIALIZERS = ("JSON", "XML", "PROTOBUF3")

@@ -14,7 +14,15 @@ from http import HTTPStatus
 from aiohttp import web
 
 from pillion.sandbox import app_mobility_terms, location, rnis_data
-from pillion.sandbox.answers import JSON_TYPE, Members, Refused, api_url, created, document_of, json_response
+from pillion.sandbox.answers import (
+    Members,
+    Refused,
+    api_url,
+    created,
+    document_of,
+    json_response,
+    no_content,
+)
 from pillion.sandbox.app_subscriptions import AppSubscription, AppSubscriptions
 from pillion.sandbox.applications import SYSTEM, Application, Applications, new_id
 from pillion.sandbox.live import LiveWorld
@@ -178,7 +186,7 @@ class ServiceManagement:
     async def _deregister(self, request: web.Request) -> web.Response:
         async with self.line.turn():
             self._remove(self._own(request))
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=JSON_TYPE)
+        return no_content()
 
     def _ready(self, request: web.Request) -> Application:
         return self._applications.ready(request.match_info["app"])

@@ -1,4 +1,4 @@
-"""Members that a subscription of the Location API cannot do without, and those that have a few values only."""
+"""How requests of several APIs read the same members: mandatory ones, those of a few values, links and deadlines."""
 
 from __future__ import annotations
 
@@ -53,3 +53,20 @@ def mandatory_integer(members: Members, name: str) -> int:
     if value is None:
         raise members.mandatory(name)
     return value
+
+
+def own_link(members: Members) -> str | None:
+    """`_links.self.href`, if it is there: what a subscription is called by the client that sends it back."""
+    links = members.object("_links")
+    own = links.object("self") if links else None
+    return own.text("href") if own else None
+
+
+def expiry_deadline(members: Members) -> tuple[dict[str, object], int | None]:
+    """`expiryDeadline` as it is kept, under its name, and its seconds; nothing and None if there is none."""
+    deadline = members.object("expiryDeadline")
+    if deadline is None:
+        return {}, None
+    expires_s = deadline.integer("seconds") or 0
+    kept = {"nanoSeconds": deadline.integer("nanoSeconds") or 0, "seconds": expires_s}
+    return {"expiryDeadline": kept}, expires_s
