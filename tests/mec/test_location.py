@@ -128,7 +128,7 @@ async def test_an_answer_that_does_not_come_is_given_up(monkeypatch: pytest.Monk
         await asyncio.sleep(30)
         return web.Response()
 
-    monkeypatch.setattr(location, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(LocationClient, "answer_s", 0.3)
     async with answering(stalls) as client:
         with pytest.raises(MecError, match=r"no answer: timed out \(`pillion inspect`"):
             await client.user(UE)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Self
 
-import aiohttp
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from pillion.core.mobility import Heard, Observation
@@ -18,17 +16,19 @@ from pillion.core.model import UeId, ZoneId
 from pillion.core.prediction import Layout, Poa
 from pillion.errors import MecError
 from pillion.mec import wire
+from pillion.mec.client import ApiClient
 
-_ANSWER_S = 2.0
 _LAYOUT_S = 3.0
 
 
-class LocationClient:
+class LocationClient(ApiClient):
     """Queries of the Location API at `api_url`. Every failure leaves as a MecError. Use as a context manager.
 
     What is asked here v2 and v3 answer alike. `clock` tells when something was asked; by default the loop's. `heard`
     takes each answer about a UE.
     """
+
+    answer_s = 2.0
 
     def __init__(
         self,
@@ -41,15 +41,6 @@ class LocationClient:
         self._heard = heard
         self._base = api_url.rstrip("/") + "/queries/"
         self._radius_m = radius_m
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=_ANSWER_S), headers={"User-Agent": "pillion-engine"}
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
 
     async def user(self, ue: UeId) -> Observation:
         """Where a UE is attached now. `asked_s` is the clock at the moment of asking."""
@@ -84,17 +75,8 @@ class LocationClient:
 
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         url = self._base + path
-        try:
-            async with self._session.get(url, params=query) as answer:
-                body = await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise MecError(
-                f"no answer: {str(error) or 'timed out'}",
-                place=url,
-                remedy="`pillion inspect` shows whether gateway and sandbox run",
-            ) from error
-        if answer.status != 200:
-            raise MecError(
-                f"status {answer.status}", place=url, remedy="if the sandbox has moved: `pillion gateway point URL`"
-            )
+        status, body = await self._exchange("GET", url, "no answer", params=query)
+        if status != 200:
+            remedy = "if the sandbox has moved: `pillion gateway point URL`"
+            raise MecError(f"status {status}", place=url, remedy=remedy)
         return body

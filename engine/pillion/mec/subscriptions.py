@@ -8,33 +8,24 @@ deleted. Source: ETSI GS MEC 009 V3.1.1, clause 6.12.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Self
 
-import aiohttp
 import orjson
 
 from pillion.core.model import UeId
 from pillion.errors import MecError
 from pillion.mec import wire
+from pillion.mec.client import ApiClient
 
-_ANSWER_S = 5.0
 _JSON = {"Content-Type": "application/json"}
 
 
-class SubscriptionClient:
+class SubscriptionClient(ApiClient):
     """The subscriptions under `base_url`. Every failure leaves as a MecError. Use as a context manager."""
+
+    answer_s = 5.0
 
     def __init__(self, base_url: str) -> None:
         self._base = base_url.rstrip("/")
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=_ANSWER_S), headers={"User-Agent": "pillion-engine"}
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
 
     async def ensure(self, ue: UeId, callback_url: str) -> None:
         """Make those that are not there for this callback."""
@@ -68,16 +59,9 @@ class SubscriptionClient:
 
     async def _call(self, method: str, url: str, document: object, expected: int) -> bytes:
         data = None if document is None else orjson.dumps(document)
-        try:
-            async with self._session.request(method, url, data=data, headers=_JSON if data else None) as answer:
-                body = await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            problem = f"no answer to {method}: {str(error) or 'timed out'}"
-            raise MecError(
-                problem, place=url, remedy="`pillion inspect` shows whether gateway and sandbox run"
-            ) from error
-        if answer.status != expected:
-            raise MecError(
-                f"{method}: status {answer.status}", place=url, remedy="see whether the sandbox has this API"
-            )
+        status, body = await self._exchange(
+            method, url, f"no answer to {method}", data=data, headers=_JSON if data else None
+        )
+        if status != expected:
+            raise MecError(f"{method}: status {status}", place=url, remedy="see whether the sandbox has this API")
         return body
