@@ -45,36 +45,25 @@ async def register(s: Lockstep, app_id: str, *devices: dict[str, Any]) -> dict[s
 
 async def subscribe_to_mobility(s: Lockstep, app_id: str, path: str, **filters: object) -> Answer:
     """Have the moves of an instance's devices told at `path`."""
-    body = {
-        "subscriptionType": "MobilityProcedureSubscription",
-        "callbackReference": s.callbacks.at(path),
-        "filterCriteria": {"appInstanceId": app_id} | filters,
-    }
-    made = await s.send("POST", f"{AMS}/subscriptions", body)
-    assert made.status == 201, made
-    return made
+    criteria = {"appInstanceId": app_id} | filters
+    return await _subscribed(s, AMS, "MobilityProcedureSubscription", path, filterCriteria=criteria)
 
 
 async def subscribe_to_adjacent(s: Lockstep, app_id: str, path: str) -> Answer:
     """Have other instances of the same app told at `path`."""
-    body = {
-        "subscriptionType": "AdjacentAppInfoSubscription",
-        "callbackReference": s.callbacks.at(path),
-        "filterCriteria": {"appInstanceId": app_id},
-    }
-    made = await s.send("POST", f"{AMS}/subscriptions", body)
-    assert made.status == 201, made
-    return made
+    criteria = {"appInstanceId": app_id}
+    return await _subscribed(s, AMS, "AdjacentAppInfoSubscription", path, filterCriteria=criteria)
 
 
 async def subscribe_to_termination(s: Lockstep, app_id: str, path: str) -> Answer:
     """Have the end of an instance told at `path`."""
-    body = {
-        "subscriptionType": "AppTerminationNotificationSubscription",
-        "callbackReference": s.callbacks.at(path),
-        "appInstanceId": app_id,
-    }
-    made = await s.send("POST", f"{SUPPORT}/applications/{app_id}/subscriptions", body)
+    at = f"{SUPPORT}/applications/{app_id}"
+    return await _subscribed(s, at, "AppTerminationNotificationSubscription", path, appInstanceId=app_id)
+
+
+async def _subscribed(s: Lockstep, at: str, type_: str, path: str, **asked: object) -> Answer:
+    body = {"subscriptionType": type_, "callbackReference": s.callbacks.at(path)} | asked
+    made = await s.send("POST", f"{at}/subscriptions", body)
     assert made.status == 201, made
     return made
 

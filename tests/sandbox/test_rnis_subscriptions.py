@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pillion.sandbox.server import Listening, sandbox
+from tests.sandbox.junk import JUNK, spoiled
 
 TYPE = "application/json; charset=UTF-8"
 NOWHERE = "http://127.0.0.1:9/nobody"
@@ -246,31 +247,18 @@ async def test_a_mec_platform_has_the_same_subscriptions_under_links_of_its_own(
         assert (await c.call("GET", "/1")) == (200, made)
 
 
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats(allow_nan=False) | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
+def full(kind: str) -> dict[str, Any]:
+    """A good subscription with everything in it, as a PUT has it."""
+    return body_of(kind) | {"_links": {"self": {"href": "1"}}}
+
+
+@given(
+    st.lists(
+        st.sampled_from(sorted(FULL)).map(full).flatmap(spoiled) | JUNK | st.binary(max_size=12),
+        min_size=1,
+        max_size=15,
+    )
 )
-
-
-@st.composite
-def spoiled(draw: st.DrawFn) -> dict[str, Any]:
-    """A good subscription with junk for some of its members, at any depth."""
-    document: dict[str, Any] = orjson.loads(orjson.dumps(body_of(draw(st.sampled_from(sorted(FULL))))))
-    document["_links"] = {"self": {"href": "1"}}
-    for _ in range(draw(st.integers(0, 3))):
-        holder: Any = document
-        while True:
-            key = draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder))))
-            if isinstance(holder[key], dict | list) and holder[key] and draw(st.booleans()):
-                holder = holder[key]
-            else:
-                break
-        holder[key] = draw(JUNK)
-    return document
-
-
-@given(st.lists(spoiled() | JUNK | st.binary(max_size=12), min_size=1, max_size=15))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 async def test_whatever_is_sent_is_granted_or_refused_and_never_breaks_a_tick(bodies: list[Any]) -> None:
     async with client() as c:
