@@ -18,10 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pillion import cli
 from pillion.conversion import attached, convert, layout_of
 from pillion.core.mobility import Attached, CellSeen, Left, Located, Observation
 from pillion.core.model import PoaId, Position, UeId, ZoneId
 from pillion.errors import ConfigError
+from pillion.replay import formats
 from pillion.replay.files import reading
 from pillion.replay.formats import FOREIGN
 from pillion.replay.samples import samples_of
@@ -394,3 +396,7 @@ def test_a_drive_of_another_program_is_converted_and_replayed_on_the_command_lin
     again = pillion(tmp_path, "convert", "drive.trace.gz", "drive.trace.gz")
     assert (again.returncode, again.stdout) == (3, "")
     assert again.stderr == "pillion: drive.trace.gz: is there already (--force writes over it)\n"
+
+
+def test_the_command_line_offers_every_format_there_is() -> None:
+    assert cli.TRACE_FORMATS == formats.NAMES
