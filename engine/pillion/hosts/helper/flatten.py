@@ -3,7 +3,7 @@
 One stream from the source into the target's engine: nothing is written to disk on the way, and nothing is compressed,
 since on a fast link the import takes longer than the wire. Where the source's engine keeps the filesystem mounted in
 plain sight (overlay2), `tar` reads it there: each `docker export` would leave a reference to the container's image
-behind, whose layer the engine then never removes (seen with 20.10 and 26.1). Elsewhere the engine is asked.
+behind, whose layer the engine then never removes (seen with 26.1). Elsewhere the engine is asked.
 
 An engine takes an archive without its end marker for a whole one, if only the request ends well. So the target holds
 the archive's last bytes back until its digest was right, and else cuts the request; and the source looks for the
