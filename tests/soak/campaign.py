@@ -98,6 +98,12 @@ async def campaign(part: Part, *, fresh: bool, limit_s: float) -> int:
     return _finish(part, kept)
 
 
+def engine_log(lab: str) -> Path:
+    """Where the engines of a lab write what they say: not in its state folder, which goes with it after a violation."""
+    WORK.mkdir(exist_ok=True)
+    return WORK / f"{lab}-engine.log"
+
+
 async def _result(run_case: RunCase, case: str) -> Result:
     began_s = time.monotonic()
     try:

@@ -15,6 +15,7 @@ from pillion.journal import store
 from pillion.lab import up
 from pillion.lab.state import LabState
 from pillion.runtime.control import ask
+from tests.soak.campaign import engine_log
 
 LAB_FILE = Path(__file__).parent / "campaign-lab.pillion.yml"
 _SERVES_S = 60.0
@@ -89,7 +90,7 @@ class Engine:
 @asynccontextmanager
 async def engine(lab: LabSettings, state: LabState) -> AsyncIterator[Engine]:
     """An engine on this lab, with every app serving; stopped at the end."""
-    with (state.root / "engine.log").open("ab") as log:
+    with engine_log(lab.lab).open("ab") as log:
         command = [sys.executable, "-c", _PROGRAM, str(LAB_FILE), *lab.apps]
         process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log)
     assert process.stdin is not None

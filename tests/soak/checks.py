@@ -125,7 +125,7 @@ async def _left(
 
 
 _OF_A_LAB = {"ssh", "hosts", "user-plane", "ue", "compose.json", "journal.db", "journal.db-wal", "journal.db-shm"}
-_OF_AN_ENGINE = {"lock", "engine.sock", "engine.log", "sockets"}
+_OF_AN_ENGINE = {"lock", "engine.sock", "sockets"}
 
 
 def _left_in(state: LabState) -> list[str]:

@@ -29,7 +29,7 @@ from pillion.journal.records import Record
 from pillion.lab import compose
 from pillion.lab.state import LabState
 from pillion.probe import probe, read_samples
-from tests.soak.campaign import TOP, Violation
+from tests.soak.campaign import TOP, Violation, engine_log
 from tests.soak.engine import Trap
 
 A2 = AppId("a2")
@@ -105,6 +105,7 @@ class EngineProcess:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
+        self._log = engine_log(lab.settings.lab)
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -116,7 +117,7 @@ class EngineProcess:
         """Start it; it is asked nothing yet."""
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "tests.soak.engine", str(self._lab.file), str(theirs.fileno())]
-        with theirs, (self._lab.state.root / "engine.log").open("ab") as log:
+        with theirs, self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command, cwd=TOP, stdout=log, stderr=log, pass_fds=[theirs.fileno()], start_new_session=True
             )
@@ -179,7 +180,7 @@ class EngineProcess:
 
     def last_words(self) -> str:
         """The last line of its log."""
-        lines = (self._lab.state.root / "engine.log").read_text(errors="replace").strip().splitlines()
+        lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "nothing"
 
 
