@@ -6,6 +6,7 @@ from pillion.core.model import HostId
 from pillion.core.plan import Group, Place
 from pillion.experiments.bench_report import (
     Cell,
+    Refused,
     Round,
     Spread,
     Way,
@@ -65,7 +66,8 @@ def test_a_cell_without_rounds_has_no_figures() -> None:
 
 
 def test_the_page_holds_every_round_and_where_it_was_taken() -> None:
-    text = page(ROUNDS, {"kernel": "Linux 6"}, 200)
+    text = page(ROUNDS, [], {"kernel": "Linux 6"}, 200)
+    assert "No migration by hand had to be begun anew" in text
     assert sum(line.startswith(("| 1 | a2-", "| 2 | a2-", "| 3 | a2-")) for line in text.splitlines()) == len(ROUNDS)
     assert "| kernel | Linux 6 |" in text
     assert "dd if=dv.tar \\| nc" in text
@@ -75,11 +77,13 @@ def test_the_page_holds_every_round_and_where_it_was_taken() -> None:
 def test_a_lost_state_and_failures_are_said(capsys: pytest.CaptureFixture[str]) -> None:
     lossy = [one(LOSSY, way, 1, 1.0, 1.0, kept=False) for way in Way]
     rounds = [*ROUNDS, one(M2, Way.ENGINE, 4, 0.3, 2.0, kept=False, cut=2), *lossy]
-    text = page(rounds, {}, 200)
+    text = page(rounds, [Refused(M3, 2, "docker start --checkpoint: no")], {}, 200)
+    assert "1 migrations by hand had to be begun anew" in text
+    assert "- a2-M3, round 2: docker start --checkpoint: no" in text
     assert "| a2-M2 | kept in 3 of 3; 0 requests or connections failed | kept in 3 of 4; 2 requests" in text
     assert "| a3-M2 | kept in 0 of 1, as foretold; " in text
     assert "2: cut" in text
-    print_bench(rounds)
+    print_bench(rounds, [])
     assert "as foretold" in capsys.readouterr().out
 
 

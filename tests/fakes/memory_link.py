@@ -69,15 +69,26 @@ class MemoryLink:
         done()
         return Transferred(1000, 0.01)
 
-    async def send_filesystem(self, container: str, image: str, labels: Mapping[str, str]) -> Transferred:
+    async def send_filesystem(self, container: str, image: str, base: str, labels: Mapping[str, str]) -> Transferred:
         done = await self._pass("send_filesystem")
-        files = self._source._own_container(container).files
-        self._target._refuse_foreign_image(image)
-        made = {**labels, LAB_LABEL: self._source._lab}
-        flat = MemoryImage(self._source._world.new_id("sha256"), (f"all of {container}",), made, {}, files, None)
-        self._target.machine.images[with_tag(image)] = flat
+        moved = self._source._own_container(container)
+        for name in (image, base):
+            self._target._refuse_foreign_image(name)
+        there, new_id = self._target.machine.images, self._source._world.new_id
+        kept = self._source.machine.images.get(with_tag(base))
+        if kept and moved.image.layers[:1] == kept.layers and moved.image.command is None:
+            sent_bytes = 1000 if there.get(with_tag(base)) == kept else 10**6
+            layers = (*kept.layers, "written") if moved.files != kept.files else kept.layers
+            made = {**labels, LAB_LABEL: self._source._lab}
+            there[with_tag(base)] = kept
+            there[with_tag(image)] = MemoryImage(new_id("sha256"), layers, made, {}, moved.files, None)
+        else:
+            sent_bytes = 10**6
+            made = {key: labels[key] for key in ("pillion.app",) if key in labels} | {LAB_LABEL: self._source._lab}
+            flat = MemoryImage(new_id("sha256"), (f"all of {container}",), made, {}, moved.files, None)
+            there[with_tag(base)] = there[with_tag(image)] = flat
         done()
-        return Transferred(10**6, 0.01, {"load": 0.01})
+        return Transferred(sent_bytes, 0.01, {"load": 0.01})
 
     async def send_files(self, container: str, target_container: str) -> Transferred:
         done = await self._pass("send_files")

@@ -131,7 +131,7 @@ print(json.dumps(tree))
     async def sending_filesystem(self, link: TransferLink, container: str, image: str, then: str) -> Task[Transferred]:
         """Start to send a container's filesystem with 200 MB in it, and run `then` on the target in the midst of it."""
         await self.run(self.source, "docker", "exec", container, "sh", "-c", "yes | head -c 200000000 > /large")
-        sending = asyncio.create_task(link.send_filesystem(container, image, {}))
+        sending = asyncio.create_task(link.send_filesystem(container, image, f"{image}-base", {}))
         arriving = "find /var/lib/docker/overlay2 -maxdepth 3 -path '*/diff/large' -size +10M"
         wait = f'until [ -n "$({arriving})" ]; do :; done'
         await self.run(self.target, "timeout", "30", "sh", "-c", f"{wait}; {then}")

@@ -22,6 +22,8 @@ from tests.hosts.bench import (
     state,
 )
 
+BASE = "pillion-test-base/zones:latest"
+
 
 class LinkContract:
     """The part of the contract that needs both hosts of a bench."""
@@ -121,14 +123,16 @@ class LinkContract:
         await bench.write_inside(source, NAME, "/note", "first")
         await bench.write_inside(source, NAME, "/etc/motd", None)
         link = await source.open_link(target)
-        labels = {"pillion.epoch": "2", "odd": 'a "b" $c \\d é'}
+        labels = {"pillion.epoch": "2", "pillion.app": 'a "b" $c \\d é'}
         for _ in range(2):
-            await link.send_filesystem(NAME, "pillion-test/zones:2", labels)
+            await link.send_filesystem(NAME, "pillion-test/zones:2", BASE, labels)
         found = await target.image("pillion-test/zones:2")
         assert found is not None
         assert len(found.layers) == 1
         command, environment, has = await bench.settings(target, "pillion-test/zones:2")
-        assert (command, environment or {}, has) == (None, {}, {**labels, "pillion.lab": bench.lab})
+        of_base = {"pillion.app": labels["pillion.app"], "pillion.lab": bench.lab}
+        assert (command, environment or {}, has) == (None, {}, of_base)
+        assert await target.image(BASE) == found
         await target.ensure_volume(COPY, {})
         with pytest.raises(HostRefused, match="no command"):
             await target.ensure_container(spec("pillion-test/zones:2", "zones.2", COPY))
@@ -151,13 +155,55 @@ class LinkContract:
         for image in ("pillion-test/zones:2", "pillion-test/zones:3"):
             await target.remove_image(image)
         assert await target.image("pillion-test/zones:2") is None
+        assert await target.image(BASE) == found
+
+    async def test_what_was_flattened_once_moves_as_its_base_and_what_was_written_since(self, bench: Bench) -> None:
+        source, target = bench.source, bench.target
+        await started(bench, source)
+        await bench.write_inside(source, NAME, "/note", "first")
+        forth, back = await source.open_link(target), await target.open_link(source)
+        await forth.send_filesystem(NAME, "pillion-test/zones:2", BASE, {"pillion.epoch": "2"})
+        base = await target.image(BASE)
+        assert base is not None
+        await source.remove_container(NAME)
+        at, link, sent_bytes = target, back, []
+        for epoch in (2, 3, 4, 5):
+            name, next_image = f"zones.{epoch}", f"pillion-test/zones:{epoch + 1}"
+            volume = f"zones.{epoch}.dv"
+            await at.ensure_volume(volume, {})
+            made = spec(f"pillion-test/zones:{epoch}", name, volume)
+            await at.ensure_container(replace(made, command=("python3", "-I", "/serve.py")))
+            await at.ensure_started(name)
+            assert await bench.read_inside(at, name, "/note") == ("first" if epoch < 4 else "second")
+            assert (await bench.read_inside(at, name, "/etc/motd") is None) == (epoch > 4)
+            if epoch == 3:
+                await bench.write_inside(at, name, "/note", "second")
+            if epoch == 4:
+                await bench.write_inside(at, name, "/etc/motd", None)
+            for _ in range(2):
+                moved = await link.send_filesystem(name, next_image, BASE, {"pillion.epoch": str(epoch + 1)})
+            sent_bytes.append(moved.sent_bytes)
+            await at.remove_container(name)
+            await at.remove_volume(volume)
+            await at.remove_image(f"pillion-test/zones:{epoch}")
+            at, link = (source, forth) if at is target else (target, back)
+            arrived = await at.image(next_image)
+            assert arrived is not None
+            assert arrived.layers[:1] == base.layers
+            assert len(arrived.layers) <= 2
+            assert arrived.labels == {"pillion.epoch": str(epoch + 1), "pillion.lab": bench.lab}
+            assert await at.image(BASE) == base
+        assert max(sent_bytes) < 20_000, sent_bytes
+        for host in (source, target):
+            of_lab = [name for name in await host.sweep() if name.startswith("image")]
+            assert len(of_lab) == (2 if host is at else 1)
 
     async def test_a_filesystem_that_is_not_ours_is_not_sent(self, bench: Bench) -> None:
         await bench.add_foreign(bench.source, "theirs")
         link = await bench.source.open_link(bench.target)
         for container in ("theirs", "nothing.1"):
             with pytest.raises(HostRefused):
-                await link.send_filesystem(container, "pillion-test/zones:2", {})
+                await link.send_filesystem(container, "pillion-test/zones:2", BASE, {})
         assert await bench.target.image("pillion-test/zones:2") is None
 
     async def test_a_filesystem_does_not_replace_an_image_that_is_not_ours(self, bench: Bench) -> None:
@@ -166,12 +212,12 @@ class LinkContract:
         theirs = await target.image("theirs")
         await started(bench, source)
         link = await source.open_link(target)
-        for taken in ("theirs", bench.original):
+        for names in (("theirs", BASE), (bench.original, BASE), ("pillion-test/zones:2", "theirs")):
             with pytest.raises(HostRefused, match="not this lab's") as refusal:
-                await link.send_filesystem(NAME, taken, {})
+                await link.send_filesystem(NAME, *names, {})
             assert refusal.value.place == target.id
         assert await target.image("theirs") == theirs
-        await link.send_filesystem(NAME, "pillion-test/zones:2", {})
+        await link.send_filesystem(NAME, "pillion-test/zones:2", BASE, {})
 
     async def test_a_filesystem_that_is_sent_again_leaves_one_image(self, bench: Bench) -> None:
         source, target = bench.source, bench.target
@@ -179,9 +225,9 @@ class LinkContract:
         link = await source.open_link(target)
         for number in range(3):
             await bench.write_inside(source, NAME, "/note", str(number))
-            await link.send_filesystem(NAME, "pillion-test/zones:2", {})
+            await link.send_filesystem(NAME, "pillion-test/zones:2", BASE, {})
         removed = await target.sweep()
-        assert [name for name in removed if name.startswith("image")] == ["image pillion-test/zones:2"]
+        assert {name for name in removed if name.startswith("image")} <= {"image pillion-test/zones:2", f"image {BASE}"}
 
     async def test_a_cut_link_leaves_no_image_of_a_filesystem(self, bench: Bench) -> None:
         source, target = bench.source, bench.target
@@ -192,7 +238,7 @@ class LinkContract:
         assert await target.image("pillion-test/zones:2") is None
         assert not [name for name in await target.sweep() if name.startswith("image")]
         again = await source.open_link(target)
-        await again.send_filesystem(NAME, "pillion-test/zones:2", {})
+        await again.send_filesystem(NAME, "pillion-test/zones:2", BASE, {})
         assert await target.image("pillion-test/zones:2") is not None
 
     async def prepared(self, bench: Bench) -> TransferLink:

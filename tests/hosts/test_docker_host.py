@@ -273,7 +273,7 @@ async def test_a_filesystem_whose_file_gets_shorter_while_it_is_read_is_refused(
         await sending
     assert refusal.value.place == bench.source.id
     assert await bench.target.image("pillion-test/zones:2") is None
-    await link.send_filesystem(NAME, "pillion-test/zones:2", {})
+    await link.send_filesystem(NAME, "pillion-test/zones:2", "pillion-test/zones:2-base", {})
     assert await bench.target.image("pillion-test/zones:2") is not None
 
 

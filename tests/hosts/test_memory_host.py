@@ -78,7 +78,7 @@ class MemoryBench:
 
     async def cut_filesystem_while_sending(self, link: TransferLink, container: str, image: str) -> None:
         self.world.fail(self.source.id, "send_filesystem", Fault.HANG)
-        sending = asyncio.ensure_future(link.send_filesystem(container, image, {}))
+        sending = asyncio.ensure_future(link.send_filesystem(container, image, f"{image}-base", {}))
         await asyncio.sleep(0)
         await link.close()
         await sending

@@ -82,8 +82,8 @@ async def listed(lab: Lab, shell: Shell) -> list[str]:
 def not_a2s(lab: Lab, lines: Sequence[str]) -> set[str]:
     """Those of the lines that are containers, images and volumes, and not of A2's instances."""
     objects = [line for line in lines if line.partition(" ")[0] in ("container", "image", "volume")]
-    original = f"image {lab.settings.apps[A2].image}:latest"
-    return {line for line in objects if not _is_a2s(line) and line != original}
+    stay = {f"image {lab.settings.apps[A2].image}:latest", f"image pillion-base/{A2}:latest"}
+    return {line for line in objects if not _is_a2s(line)} - stay
 
 
 def _is_a2s(line: str) -> bool:

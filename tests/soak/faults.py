@@ -38,7 +38,7 @@ from pillion.core.events import (
 )
 from pillion.core.fleet import decide
 from pillion.core.model import Epoch, HostId, MigrationId, StepId
-from pillion.core.plan import Plan, Situation, Step
+from pillion.core.plan import Plan, Situation, Step, TransferFilesystem
 from pillion.core.state import Fleet
 from pillion.errors import JournalError
 from pillion.experiments.http import ask_json, control_sandbox
@@ -85,7 +85,18 @@ class KillAtEdge:
         return [*back, Trap(self.edge, self.do)]
 
 
-Case = KillAtEdge | Place
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """A fault while M1 flattens the whole filesystem: it does so with an app that M2 has moved, whose image has a
+    configuration. Else what M1 flattened once is on both hosts, and it sends what was written since."""
+
+    place: Place
+
+    def __str__(self) -> str:
+        return f"{self.place}, flattened anew"
+
+
+Case = KillAtEdge | Place | Anew
 
 
 def performed(lab: LabSettings, strategy: str, refused: StepId | None = None) -> tuple[Plan, list[str]]:
@@ -125,8 +136,9 @@ def all_cases(strategy: str) -> Mapping[str, Case]:
     _, back = performed(lab, strategy, REFUSED)
     kills = [KillAtEdge(at, do) for at in forth for do in (Do.KILL_BEFORE, Do.KILL_AFTER)]
     kills += [KillAtEdge(at, do, True) for at in back if at not in forth for do in (Do.KILL_BEFORE, Do.KILL_AFTER)]
-    places = list(cases_of(plan))
-    both: tuple[Sequence[Case], ...] = (kills, places)
+    places = [*cases_of(plan)]
+    anew = [Anew(place) for place in places if isinstance(plan.step(place.step).work, TransferFilesystem)]
+    both: tuple[Sequence[Case], ...] = (kills, places, anew)
     spread = [(at / len(some), case) for some in both for at, case in enumerate(some)]
     return {str(case): case for _, case in sorted(spread, key=lambda each: each[0])}
 
@@ -167,11 +179,11 @@ class Bench:
     def _other_host(self) -> HostId:
         return next(HostId(host) for host in self.lab.settings.hosts if host != self.story.serving.host)
 
-    async def move(self) -> list[str]:
+    async def move(self, strategy: str | None = None) -> list[str]:
         """A migration to the other host that nothing disturbs; the edges that its journal shows. Raises Violation."""
         self.story.begin()
         target = self._other_host()
-        await self._ask(target)
+        await self._ask(target, strategy)
         await self.story.until(lambda: self.story.facts(MigrationStarted), "a migration starts")
         await self.story.at_rest()
         if not self.story.facts(MigrationCompleted) or self.story.serving.host != target:
@@ -183,14 +195,17 @@ class Bench:
             if record.role == "event" and not isinstance(record.fact, AlarmRang)
         ]
 
-    async def _ask(self, target: HostId) -> None:
-        order = {"app": A2, "to": target, "strategy": self._strategy}
+    async def _ask(self, target: HostId, strategy: str | None = None) -> None:
+        order = {"app": A2, "to": target, "strategy": strategy or self._strategy}
         if await ask(self.lab.state.control_socket, "POST", "/migrate", order) is None:
             raise Violation("no engine takes commands")
 
     async def run(self, case: Case) -> Facts:
         """Run one case; what it found. Raises Violation."""
         await self.story.at_rest()
+        if isinstance(case, Anew):
+            await self.move("M2")
+            case = case.place
         self.story.begin()
         source, target = self.story.serving.host, self._other_host()
         async with asking(self.lab) as ue:

@@ -103,6 +103,11 @@ class Instance:
         """The image that carries the app to this instance, if a migration makes one."""
         return f"pillion-migration/{self.app}:{self.epoch}"
 
+    @property
+    def base(self) -> str:
+        """The app's filesystem as M1 flattened it once, which every host that it came to keeps to build on."""
+        return f"pillion-base/{self.app}:latest"
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:

@@ -77,7 +77,7 @@ class TransferImage:
 
 @dataclass(frozen=True, slots=True)
 class TransferFilesystem:
-    """Move the source's whole filesystem as one layer without configuration. Undo: remove the target's image."""
+    """Move the source's whole filesystem, flattened once, without configuration. Undo: remove the target's image."""
 
     source: Instance
     target: Instance

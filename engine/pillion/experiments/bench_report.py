@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
+import click
+
 from pillion.core.model import HostId
 from pillion.core.plan import Group, Place
 from pillion.experiments.observed import Seen
@@ -53,6 +55,15 @@ class Round:
     phases: Mapping[tuple[Group, Place], float]
     lines: Sequence[tuple[str, float]]
     """Each line by hand, or each step of the engine's plan, and how long it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A migration by hand that had to be begun anew with a fresh app, because a host refused one of its lines."""
+
+    cell: Cell
+    number: int
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +146,7 @@ def _rows(ratios: Mapping[Cell, Ratio]) -> list[list[str]]:
     return [[str(cell), *ratio.row()] for cell, ratio in ratios.items()]
 
 
-def page(rounds: Sequence[Round], machine: Mapping[str, str], rate_hz: float) -> str:
+def page(rounds: Sequence[Round], refused: Sequence[Refused], machine: Mapping[str, str], rate_hz: float) -> str:
     """The results page, in Markdown."""
     counted = max(one.number for one in rounds)
     parts = [
@@ -159,6 +170,9 @@ def page(rounds: Sequence[Round], machine: Mapping[str, str], rate_hz: float) ->
         ),
         "## State",
         markdown_table(("cell", "by hand", "engine"), _state_rows(rounds)),
+        "## Begun anew by hand",
+        _refusals(refused),
+        *(f"- {one.cell}, round {one.number}: {one.problem}" for one in refused),
         "## By phase and place",
         markdown_table(("cell", "phase", "place", "by hand, s", "engine, s"), _phase_rows(rounds)),
         "## Every round",
@@ -174,11 +188,17 @@ def page(rounds: Sequence[Round], machine: Mapping[str, str], rate_hz: float) ->
     return "\n\n".join(parts) + "\n"
 
 
-def print_bench(rounds: Sequence[Round]) -> None:
+def _refusals(refused: Sequence[Refused]) -> str:
+    count = f"{len(refused)} migrations by hand" if refused else "No migration by hand"
+    return f"{count} had to be begun anew with a fresh app, because a host refused a line."
+
+
+def print_bench(rounds: Sequence[Round], refused: Sequence[Refused]) -> None:
     """Print the figures of a race."""
     print_table("UE-seen downtime, seconds: median (least to most)", _COLUMNS, _rows(downtimes(rounds)))
     print_table("pre-relocation in all", _COLUMNS, _rows(pre_relocations(rounds)))
     print_table("state kept", ("cell", "by hand", "engine"), _state_rows(rounds))
+    click.echo(_refusals(refused))
 
 
 def _state_rows(rounds: Sequence[Round]) -> list[list[str]]:

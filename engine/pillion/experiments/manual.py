@@ -203,6 +203,16 @@ def tidy(strategy: str, app: App, source: Instance, target: Instance, addresses:
     return lines
 
 
+def clear(app: App, source: Instance, target: Instance) -> list[Line]:
+    """What is done after a line was refused, so that the app can be started anew: nothing of either instance stays."""
+    words = [f"docker rm --force {source.container} {target.container}"]
+    if app.volume:
+        words.append(f"docker volume rm --force {source.volume} {target.volume}")
+    words += [f"docker image rm --force {moved_image(app)}", "docker image prune --force", f"rm -rf {_FILES}"]
+    hosts = ((Place.SOURCE, source.host), (Place.TARGET, target.host))
+    return [Line(Group.CLEAN_UP, place, host, "; ".join(words)) for place, host in hosts]
+
+
 def stop_to_start_s(typed: Sequence[Typed]) -> float:
     """The study's service downtime: from the line that stops the app until it has started on the target."""
     stop = next(each for each in typed if each.line.group is Group.RELOCATION)

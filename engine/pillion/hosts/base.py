@@ -124,14 +124,17 @@ class TransferLink(Protocol):
         Its layers are the same there, so that what the container wrote on top of them fits on both hosts.
         """
 
-    async def send_filesystem(self, container: str, image: str, labels: Mapping[str, str]) -> Transferred:
-        """Move the container's whole filesystem; the target has it as `image`, one layer without configuration.
+    async def send_filesystem(self, container: str, image: str, base: str, labels: Mapping[str, str]) -> Transferred:
+        """Move the container's whole filesystem; the target has it as `image`, without configuration.
 
-        The image has these labels and the lab's, and takes the place of one of this lab that had the name. Volumes are
-        no part of it. `detail` has `load`, which overlaps the rest. Verified by SHA-256 before it becomes an image.
-        Source: Docker Engine API, `GET /containers/{id}/export`, `POST /images/create`.
-        Raises HostError, also if the container, or an image of that name on the target, is not this lab's, or if a file
-        got shorter while it was read; then the target has no such image, or a whole one if only the answer was lost.
+        At first it is flattened to one layer, which is `base` on the target as well. A container that was made from
+        such an image moves as `base`, if the target lacks it, and one layer with what was written since.
+        Both images take the place of this lab's that had the names; `image` has these labels and the lab's, or while it
+        is no more than `base` the app's and the lab's alone. Volumes are no part of it. `detail` has `load`, which
+        overlaps the rest. Verified by SHA-256 before it becomes an image.
+        Source: Docker Engine API, `GET /containers/{id}/export`, `POST /images/create`, `POST /images/load`.
+        Raises HostError, also if the container, or an image of these names on the target, is not this lab's, or if a
+        file got shorter while it was read; then the target has no `image`, or a whole one if only the answer was lost.
         """
 
     async def send_files(self, container: str, target_container: str) -> Transferred:

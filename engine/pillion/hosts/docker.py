@@ -246,10 +246,14 @@ class DockerHost(DockerContainers, MecHost):
         for volume in filter(is_stray, listed["Volumes"] or []):
             await self.remove_volume(volume["Name"])
             removed.append(f"volume {volume['Name']}")
-        for image in filter(is_stray, await self._api.call("GET", "images/json", params=params | {"all": "0"})):
-            for name in image["RepoTags"] or [image["Id"]]:
+        for image in await self._api.call("GET", "images/json", params=params | {"all": "0"}):
+            names = [name for name in image["RepoTags"] or [] if name != "<none>:<none>"]
+            # An image may have several names, and M1's base has no epoch: what was made for one has it as its tag.
+            for name in filter(lambda name: is_stray({"Labels": {EPOCH_LABEL: name.rpartition(":")[2]}}), names):
                 if await self._delete_image(name, force=False):
                     removed.append(f"image {name}")
+            if not names and await self._delete_image(image["Id"], force=False):
+                removed.append(f"image {image['Id']}")
         kept = await (await self._running_helper()).request("checkpoints")
         for name in kept["containers"]:
             of, _, epoch = name.rpartition(".")

@@ -236,8 +236,8 @@ class HelperLink:
             "send_own_image", container=container, original=original, image=image, labels=dict(labels)
         )
 
-    async def send_filesystem(self, container: str, image: str, labels: Mapping[str, str]) -> Transferred:
-        return await self._send("send_filesystem", container=container, image=image, labels=dict(labels))
+    async def send_filesystem(self, container: str, image: str, base: str, labels: Mapping[str, str]) -> Transferred:
+        return await self._send("send_filesystem", container=container, image=image, base=base, labels=dict(labels))
 
     async def send_files(self, container: str, target_container: str) -> Transferred:
         return await self._send("send_files", container=container, target_container=target_container)

@@ -144,7 +144,7 @@ class Steps:
                 return moved.sent_bytes, moved.detail
             case plans.TransferFilesystem(source=source, target=target):
                 link = await self._open_link(source, target)
-                moved = await link.send_filesystem(source.container, target.image, _labels(target, app))
+                moved = await link.send_filesystem(source.container, target.image, target.base, _labels(target, app))
                 return moved.sent_bytes, moved.detail
             case plans.CreateVolume(instance=instance):
                 await self._host(instance).ensure_volume(instance.volume, _labels(instance, app))

@@ -1,8 +1,9 @@
 """M1, export/import (Campolo et al. 2019): the filesystem goes ahead as one layer, the DV's last bytes in the downtime.
 
-Pre-relocation: the app is told, its whole filesystem is exported, copied and imported in one stream, the DV is copied
-a first time, and the target's container is created. Relocation as in M2. An imported image has no configuration, so
-the app starts with the `command` and `environment` that the lab file gives by hand. Memory is lost.
+Pre-relocation: the app is told, its whole filesystem is exported, copied and imported in one stream (later only what it
+has written since: both hosts keep the layer), the DV is copied a first time, and the target's container is created.
+Relocation as in M2. An imported image has no configuration, so the app starts with the `command` and `environment` that
+the lab file gives by hand. Memory is lost.
 
 Success: the target serves with the source's filesystem and DV. Failure: the source serves as before.
 """

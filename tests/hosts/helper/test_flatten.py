@@ -20,13 +20,15 @@ from hypothesis import strategies as st
 
 from pillion.hosts.helper import flatten
 from pillion.hosts.helper.engine import DockerEngine
+from pillion.hosts.helper.images import New
 from pillion.hosts.helper.wire import CHUNK_BYTES, Connection, Cut, Refused
 from tests.hosts.helper.ends import Beside, connected
 
 NAME = "pillion-test/zones:2"
-LABELS = {"pillion.lab": "lab", "odd": 'a "b" $c \\d é'}
-LABEL_CHANGES = ['LABEL "pillion.lab"="lab"', r'LABEL "odd"="a \"b\" \$c \\d é"']
-HEADER = {"do": "filesystem", "image": NAME, "labels": LABELS}
+BASE = "pillion-test-base/zones:latest"
+LABELS = {"pillion.lab": "lab", "pillion.app": 'a "b" $c \\d é'}
+LABEL_CHANGES = ['LABEL "pillion.lab"="lab"', r'LABEL "pillion.app"="a \"b\" \$c \\d é"']
+HEADER = {"do": "filesystem", "base": BASE, "image": NAME, "labels": LABELS}
 END_MARKER = bytes(1024)
 IMPORT_TIMEOUT_S = 10.0
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -73,13 +75,11 @@ class Requests(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(self.path)
         name = path.removeprefix("/images/").removesuffix("/json")
-        if path == "/containers/zones.1/json":
-            self.answer(200, {"GraphDriver": {"Name": "btrfs", "Data": None}})
-        elif path == "/containers/zones.1/export":
+        if path == "/containers/zones.1/export":
             with suppress(ConnectionError):  # it is not wanted any more
                 self.export()
         elif name in self.server.labs:
-            self.answer(200, {"Config": {"Labels": {"pillion.lab": self.server.labs[name]}}})
+            self.answer(200, {"Id": "sha256:1", "Config": {"Labels": {"pillion.lab": self.server.labs[name]}}})
         else:
             self.answer(404, {"message": f"there is no {path}"})
 
@@ -96,6 +96,12 @@ class Requests(http.server.BaseHTTPRequestHandler):
         self.answer(200, [])
 
     def do_POST(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        if self.path.startswith("/images/") and "/tag?" in self.path:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.server.labs[f"{query['repo'][0]}:{query['tag'][0]}"] = "lab"
+            self.answer(201, {})
+            return
         content = b""
         while line := self.rfile.readline():
             content += self.rfile.read(int(line, 16) + 2)[:-2]
@@ -103,7 +109,6 @@ class Requests(http.server.BaseHTTPRequestHandler):
                 break
         status, said = self.server.import_answer
         if "status" in said and (line or content.endswith(END_MARKER)):
-            query = parse_qs(urlsplit(self.path).query)
             self.server.labs[f"{query['repo'][0]}:{query['tag'][0]}"] = "lab"
             self.server.content, self.server.changes = content, query["changes"]
         if line:
@@ -132,9 +137,11 @@ class Hosts:
         source, target = Connection(here), Connection(there)
         serving = Beside(lambda: serve(target, self.there))
         try:
+            found = {"Name": f"/{container}", "GraphDriver": {"Name": "btrfs", "Data": None}}
+            new = New(NAME, {**LABELS, "pillion.epoch": "2"})
             with suppress(Refused, Cut):
-                flatten.send(source, self.here.client, container, NAME, LABELS)
-            flatten.send(source, self.here.client, container, NAME, LABELS)
+                flatten.send(source, self.here.client, found, BASE, new, Path("unused"))
+            flatten.send(source, self.here.client, found, BASE, new, Path("unused"))
         finally:
             source.cut()
             serving.result()
@@ -155,7 +162,7 @@ def serve(target: Connection, engine: Engine) -> None:
             header, body = target.receive()
             answer: dict[str, Any]
             try:
-                answer = flatten.receive(header, body, engine.client)
+                answer = flatten.receive(header, body, engine.client, "lab")
             except Refused as error:
                 answer = {"refused": error.problem, "remedy": error.remedy}
             except Cut as error:
@@ -177,7 +184,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 def test_an_archive_arrives_as_it_was_exported_with_its_name_and_labels(hosts: Hosts, content: bytes) -> None:
     hosts.here.export = content
     hosts.send()
-    assert hosts.there.labs == {NAME: "lab"}
+    assert hosts.there.labs == {NAME: "lab", BASE: "lab"}
     assert hosts.there.content == content
     assert hosts.there.changes == LABEL_CHANGES
 
@@ -190,12 +197,13 @@ def test_what_an_earlier_call_made_goes_before_the_next_one(hosts: Hosts) -> Non
     assert hosts.there.labs == {}
 
 
-def test_an_image_of_that_name_that_is_not_this_labs_stays(hosts: Hosts) -> None:
-    hosts.there.labs[NAME] = "theirs"
+@pytest.mark.parametrize("name", [NAME, BASE])
+def test_an_image_of_that_name_that_is_not_this_labs_stays(hosts: Hosts, name: str) -> None:
+    hosts.there.labs[name] = "theirs"
     with pytest.raises(Refused, match="not this lab's") as refusal:
         hosts.send()
     assert refusal.value.place == "target"
-    assert (hosts.there.labs, hosts.there.content) == ({NAME: "theirs"}, b"")
+    assert (hosts.there.labs, hosts.there.content) == ({name: "theirs"}, b"")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +219,7 @@ def test_what_the_targets_engine_says_no_with_is_passed_on(hosts: Hosts, answer:
 
 
 def test_a_container_that_is_not_there_makes_no_image(hosts: Hosts) -> None:
-    with pytest.raises(Refused, match="there is no container nothing") as refusal:
+    with pytest.raises(Refused, match=r"there is no /containers/nothing") as refusal:
         hosts.send("nothing.1")
     assert refusal.value.place == ""
     assert hosts.there.labs == {}
@@ -264,7 +272,7 @@ def take(hosts: Hosts, sent: bytes) -> None:
     sending = Beside(send)
     try:
         header, body = target.receive()
-        flatten.receive(header, body, hosts.there.client)
+        flatten.receive(header, body, hosts.there.client, "lab")
     finally:
         target.cut()
         sending.result()

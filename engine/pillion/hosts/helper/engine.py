@@ -59,6 +59,11 @@ class DockerEngine:
     def image(self, name: str) -> Any:
         return self.get(f"/images/{quote(name, safe='/:@')}/json")
 
+    def tag(self, image: str, name: str) -> None:
+        """Give an image one more name. Raises Refused, Cut."""
+        repository, _, tag = name.rpartition(":")
+        self.post(f"/images/{quote(image, safe='/:@')}/tag?" + urlencode({"repo": repository, "tag": tag}), {})
+
     def volume(self, name: str) -> Any:
         return self.get(f"/volumes/{quote(name)}")
 

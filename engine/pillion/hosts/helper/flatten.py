@@ -1,9 +1,11 @@
-"""A container's whole filesystem moved as an image of one layer and no configuration, as by `docker export`, `import`.
+"""A container's whole filesystem moved as an image without configuration, as by `docker export` and `docker import`.
 
-One stream from the source into the target's engine: nothing is written to disk on the way, and nothing is compressed,
-since on a fast link the import takes longer than the wire. Where the source's engine keeps the filesystem mounted in
-plain sight (overlay2), `tar` reads it there: each `docker export` would leave a reference to the container's image
-behind, whose layer the engine then never removes (seen with 26.1). Elsewhere the engine is asked.
+That image is kept as a base: a container that was made from it moves on as the base, where the target lacks it, and one
+layer with what was written since. The first time it is one stream into the target's engine: nothing is written to disk
+on the way, and nothing is compressed, since on a fast link the import takes longer than the wire. Where the source's
+engine keeps the filesystem mounted in plain sight (overlay2), `tar` reads it there: each `docker export` would leave a
+reference to the container's image behind, whose layer the engine then never removes (seen with 26.1). Elsewhere the
+engine is asked.
 
 An engine takes an archive without its end marker for a whole one, if only the request ends well. So the target holds
 the archive's last bytes back until its digest was right, and else cuts the request; and the source looks for the
@@ -18,12 +20,16 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
-from pillion.hosts.helper.engine import DockerEngine, is_labs, refusal
-from pillion.hosts.helper.images import take_in, with_tag
+from pillion.hosts.helper import images
+from pillion.hosts.helper.engine import DockerEngine, refusal
+from pillion.hosts.helper.images import New, make_way, take_in, with_tag
+from pillion.hosts.helper.overlay import Unfamiliar
 from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused
 
 _END_MARKER = bytes(1024)
@@ -33,26 +39,40 @@ _TAR = [
 ]
 """Times in whole seconds and capabilities alone, as the engine writes them: more would double the headers."""
 _DIFFERS = 1
+_LABELS_OF_A_BASE = ("pillion.lab", "pillion.app")
+"""It outlives the migration that made it."""
 
 
 def send(
-    connection: Connection, engine: DockerEngine, container: str, image: str, labels: dict[str, str]
+    connection: Connection, engine: DockerEngine, container: Mapping[str, Any], base: str, new: New, temp: Path
 ) -> dict[str, float]:
-    """Bring the container's filesystem to the target as `image` with these labels; `load`: seconds of the import.
+    """Bring the container's filesystem to the target as `new`; seconds by part, of which `load` is always one.
 
-    Raises Refused, Cut.
+    `container`: the engine's answer to `GET /containers/{id}/json`. Raises Refused, Cut.
     """
-    header = {"do": "filesystem", "image": image, "labels": labels}
-    return {"load": connection.ask(header, _exported(engine, container))["load"]}
+    driver = container.get("GraphDriver") or {}
+    folders = driver.get("Data") or {} if driver.get("Name") == "overlay2" else {}
+    if "UpperDir" in folders and _is_of(engine, container["Image"], base):
+        with suppress(Unfamiliar):
+            return images.send(connection, engine, container["Image"], base, temp, new, Path(folders["UpperDir"]))
+    labels = {key: new.labels[key] for key in _LABELS_OF_A_BASE if key in new.labels}
+    header = {"do": "filesystem", "base": base, "image": new.name, "labels": labels}
+    return {"load": connection.ask(header, _exported(engine, container["Name"].lstrip("/"), folders))["load"]}
 
 
-def _exported(engine: DockerEngine, container: str) -> Iterator[bytes]:
-    found = engine.get(f"/containers/{quote(container)}/json")
-    if found is None:
-        raise Refused(f"there is no container {container}")
-    driver = found.get("GraphDriver") or {}
-    merged = (driver.get("Data") or {}).get("MergedDir", "")
-    if driver.get("Name") == "overlay2" and os.path.ismount(merged):
+def _is_of(engine: DockerEngine, image: str, base: str) -> bool:
+    """Whether an image was made from the base and has no configuration either, as one that was committed has."""
+    made, kept = engine.image(image), engine.image(base)
+    if made is None or kept is None:
+        return False
+    first = kept["RootFS"]["Layers"]
+    configured = any(value for key, value in made["Config"].items() if key != "Labels")
+    return made["RootFS"]["Layers"][: len(first)] == first and not configured
+
+
+def _exported(engine: DockerEngine, container: str, folders: Mapping[str, str]) -> Iterator[bytes]:
+    merged = folders.get("MergedDir", "")
+    if os.path.ismount(merged):
         yield from archived(Path(merged), container)
     else:
         yield from _by_engine(engine, container)
@@ -97,31 +117,19 @@ def _by_engine(engine: DockerEngine, container: str) -> Iterator[bytes]:
         raise Refused(f"the export of {container} ended early: its files changed meanwhile", "try again")
 
 
-def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
+def receive(header: Header, body: Body, engine: DockerEngine, lab: str) -> Header:
     """Import an archive as it arrives; `load`: seconds from its first byte. Raises Refused, Cut; never half of it."""
     started = time.monotonic()
-    name = with_tag(header["image"])
-    _make_way(engine, name, header["labels"]["pillion.lab"])
-    repository, _, tag = name.rpartition(":")
+    for name in (header["image"], header["base"]):
+        make_way(engine, name, lab)
+    repository, _, tag = with_tag(header["base"]).rpartition(":")
     changes = [("changes", f"LABEL {_quoted(key)}={_quoted(value)}") for key, value in header["labels"].items()]
     query = urlencode([("fromSrc", "-"), ("repo", repository), ("tag", tag), *changes])
     take_in(engine, f"/images/create?{query}", body)
-    if engine.image(name) is None:
-        raise Refused(f"the Docker Engine took image {name} in, but does not have it")
+    engine.tag(with_tag(header["base"]), with_tag(header["image"]))
     return {"load": time.monotonic() - started}
 
 
 def _quoted(line: str) -> str:
     """A line as an instruction takes it literally. Source: Dockerfile reference, LABEL, environment replacement."""
     return '"' + re.sub(r'["\\$]', r"\\\g<0>", line) + '"'
-
-
-def _make_way(engine: DockerEngine, name: str, lab: str) -> None:
-    """Remove what an earlier call made under this name: an import would leave it there without one. Raises Refused."""
-    found = engine.image(name)
-    if found is None:
-        return
-    if not is_labs(found["Config"].get("Labels"), lab):
-        raise Refused(f"image {name} is not this lab's", "rename or remove it")
-    with engine.request("DELETE", f"/images/{quote(name, safe='/:@')}") as response:
-        response.read()  # one in use stays until its container goes

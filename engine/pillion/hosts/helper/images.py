@@ -25,11 +25,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from pillion.hosts.helper.engine import DockerEngine, check_progress, has_containerd_store, images_path, refusal
+from pillion.hosts.helper.engine import (
+    DockerEngine,
+    check_progress,
+    has_containerd_store,
+    images_path,
+    is_labs,
+    refusal,
+)
 from pillion.hosts.helper.layers import merge
-from pillion.hosts.helper.overlay import Unfamiliar, top_layers
-from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused
+from pillion.hosts.helper.overlay import Unfamiliar, top_layers, write_layer
+from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused, refused_by_system
 
 _HELD_BACK_BYTES = 2 * tarfile.RECORDSIZE
 """More than a tar's end marker with its padding."""
@@ -44,11 +52,18 @@ class New:
 
 
 def send(
-    connection: Connection, engine: DockerEngine, image: str, original: str, temp: Path, new: New | None = None
+    connection: Connection,
+    engine: DockerEngine,
+    image: str,
+    original: str,
+    temp: Path,
+    new: New | None = None,
+    written: Path | None = None,
 ) -> dict[str, float]:
     """Bring `image` (a name, or an id and `new`) and `original` to the target; seconds by part (`save`, `merge`, …).
 
-    Raises Refused, Cut.
+    `written`: the folder of a container of the image, with what it has on top of it, which comes along; then raises
+    Unfamiliar as well, with nothing sent. Raises Refused, Cut.
     """
     image, original = with_tag(image), with_tag(original)
     new = new or New(image, {})
@@ -67,6 +82,8 @@ def send(
     try:
         started = time.monotonic()
         source = _read(engine, facts[image], names, known, len(base), folder)
+        if written is not None:
+            source.add_layer(image, written)
         saved_at = time.monotonic()
         archive = _Archive(source, image, new, len(base), known)
         for name in names[1:]:
@@ -75,7 +92,8 @@ def send(
         expected = {new.name: archive.image_id}
         if names[1:]:
             expected[original] = facts[original]["Id"]
-        answer = connection.ask({"do": "image", "expected": expected}, archive.stream())
+        ours = [name for name in expected if name == new.name or written is not None]
+        answer = connection.ask({"do": "image", "ours": ours, "expected": expected}, archive.stream())
         sent_at = time.monotonic()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -131,6 +149,17 @@ class _Source:
             made.entries.update(dict.fromkeys(entry["RepoTags"] or [], entry))
             made.entries["sha256:" + _digest(made.file(entry["Config"]))] = entry  # one that was asked for by its id
         return made
+
+    def add_layer(self, name: str, written: Path) -> None:
+        """Put one more layer on top of an image: an overlay's upper folder. Raises Refused, Unfamiliar."""
+        path = self._files["written"] = self.folder / "written"
+        try:
+            found = write_layer(written, path)
+        except OSError as error:
+            raise refused_by_system("what the container has written cannot be read", error) from error
+        if found:
+            entry = self.entries[name]
+            self.entries[name] = {**entry, "Layers": [*entry["Layers"], "written"]}
 
     def _unpack(self, archive: tarfile.TarFile, skipped: set[str]) -> None:
         links: dict[str, str] = {}
@@ -225,9 +254,11 @@ def has(engine: DockerEngine, header: Header) -> Header:
     return {"original": found["Id"] if found else None, "layers": count}
 
 
-def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
+def receive(header: Header, body: Body, engine: DockerEngine, lab: str) -> Header:
     """Load an archive as it arrives; `load`: seconds from its first byte. Raises Refused, Cut."""
     started = time.monotonic()
+    for name in header["ours"]:
+        make_way(engine, name, lab, header["expected"][name])
     take_in(engine, "/images/load?quiet=1", body)
     own_ids = has_containerd_store(engine.info())  # there an image's id is its manifest's digest, not its config's
     for name, image_id in header["expected"].items():
@@ -235,6 +266,21 @@ def receive(header: Header, body: Body, engine: DockerEngine) -> Header:
         if found is None or (found["Id"] != image_id and not own_ids):
             raise Refused(f"the Docker Engine took image {name} in, but does not have it")
     return {"load": time.monotonic() - started}
+
+
+def make_way(engine: DockerEngine, name: str, lab: str, for_id: str = "") -> None:
+    """Remove what an earlier call made under this name, unless it is that id: it would stay there without a name.
+
+    Raises Refused.
+    """
+    name = with_tag(name)
+    found = engine.image(name)
+    if found is None or found["Id"] == for_id:
+        return
+    if not is_labs(found["Config"].get("Labels"), lab):
+        raise Refused(f"image {name} is not this lab's", "rename or remove it")
+    with engine.request("DELETE", f"/images/{quote(name, safe='/:@')}") as response:
+        response.read()  # one in use stays until its container goes
 
 
 def take_in(engine: DockerEngine, path: str, body: Body) -> None:

@@ -84,12 +84,12 @@ class Link:
 
         return self._timed(transfer)
 
-    def send_filesystem(self, container: str, image: str, labels: dict[str, str]) -> Header:
-        labels = {**labels, "pillion.lab": self._lab}
+    def send_filesystem(self, container: str, image: str, base: str, labels: dict[str, str]) -> Header:
+        new = images.New(image, {**labels, "pillion.lab": self._lab})
 
         def transfer(connection: Connection) -> dict[str, float]:
-            self._checkpoints.ours(self._engine, container)
-            return flatten.send(connection, self._engine, container, image, labels)
+            found = self._checkpoints.ours(self._engine, container)
+            return flatten.send(connection, self._engine, found, base, new, self._temp)
 
         return self._timed(transfer)
 
@@ -185,12 +185,12 @@ class Link:
                 if header["do"] == "has":
                     answer = images.has(self._engine, header)
                 elif header["do"] == "image":
-                    answer = images.receive(header, body, self._engine)
+                    answer = images.receive(header, body, self._engine, self._lab)
                 elif header["do"] == "drop":
                     body.discard()
                     answer = {}
                 elif header["do"] == "filesystem":
-                    answer = flatten.receive(header, body, self._engine)
+                    answer = flatten.receive(header, body, self._engine, self._lab)
                 elif header["do"] == "checkpoint":
                     answer = self._checkpoints.receive(header, body, self._engine)
                 else:

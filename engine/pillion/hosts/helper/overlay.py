@@ -14,6 +14,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,45 +47,55 @@ def top_layers(info: Mapping[str, Any], image: Mapping[str, Any], count: int, fo
         made = []
         for number, layer in enumerate(reversed(folders[:count])):
             made.append(folder / f"layer-{number}")
-            _write_layer(Path(layer), made[-1])
+            write_layer(Path(layer), made[-1])
     except FileNotFoundError as error:
         raise Unfamiliar(str(error)) from error
     return config, made
 
 
-def _write_layer(root: Path, out: Path) -> None:
-    """One layer as a tar archive, its paths in order."""
+def write_layer(root: Path, out: Path) -> bool:
+    """One layer as a tar archive, its paths in order; whether there is anything in it.
+
+    What a running container removes meanwhile is left out. Raises Unfamiliar; OSError, also if a file gets shorter.
+    """
     inodes: dict[int, str] = {}
     with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as archive:
         for path in _walk(root, ""):
-            full = root / path
-            stats = os.lstat(full)
-            names = os.listxattr(full, follow_symlinks=False)
-            if any(name.startswith(_OVERLAY) and name not in _HARMLESS for name in names):
-                raise Unfamiliar(str(names))
-            parent, _, name = path.rpartition("/")
-            if stat.S_ISCHR(stats.st_mode) and stats.st_rdev == 0:
-                archive.addfile(_marker(_join(parent, ".wh." + name), stats))
-                continue
-            member = archive.gettarinfo(str(full), path)
-            if member is None:
-                continue  # a socket
-            first = inodes.setdefault(stats.st_ino, path)
-            if stat.S_ISREG(stats.st_mode) and first != path:
-                member.type, member.linkname, member.size = tarfile.LNKTYPE, first, 0
-            elif stat.S_ISREG(stats.st_mode):
-                member.type, member.linkname, member.size = tarfile.REGTYPE, "", stats.st_size
-            seconds, nanoseconds = divmod(stats.st_mtime_ns, 1_000_000_000)
-            member.mtime = seconds
-            member.pax_headers = {"mtime": f"{seconds}.{nanoseconds:09}", **_attributes(full, names)}
-            member.uname = member.gname = ""  # names are the image's affair, not this host's
-            if member.isreg():
-                with full.open("rb") as file:
-                    archive.addfile(member, file)
-            else:
-                archive.addfile(member)
-            if _OPAQUE in names and os.getxattr(full, _OPAQUE, follow_symlinks=False) == b"y":
-                archive.addfile(_marker(_join(path, ".wh..wh..opq"), stats))
+            with suppress(FileNotFoundError):
+                _add(archive, root, path, inodes)
+        return archive.offset > 0
+
+
+def _add(archive: tarfile.TarFile, root: Path, path: str, inodes: dict[int, str]) -> None:
+    full = root / path
+    stats = os.lstat(full)
+    names = os.listxattr(full, follow_symlinks=False)
+    if any(name.startswith(_OVERLAY) and name not in _HARMLESS for name in names):
+        raise Unfamiliar(str(names))
+    parent, _, name = path.rpartition("/")
+    if stat.S_ISCHR(stats.st_mode) and stats.st_rdev == 0:
+        archive.addfile(_marker(_join(parent, ".wh." + name), stats))
+        return
+    member = archive.gettarinfo(str(full), path)
+    if member is None:
+        return  # a socket
+    first = inodes.get(stats.st_ino, path)
+    if stat.S_ISREG(stats.st_mode) and first != path:
+        member.type, member.linkname, member.size = tarfile.LNKTYPE, first, 0
+    elif stat.S_ISREG(stats.st_mode):
+        member.type, member.linkname, member.size = tarfile.REGTYPE, "", stats.st_size
+    seconds, nanoseconds = divmod(stats.st_mtime_ns, 1_000_000_000)
+    member.mtime = seconds
+    member.pax_headers = {"mtime": f"{seconds}.{nanoseconds:09}", **_attributes(full, names)}
+    member.uname = member.gname = ""  # names are the image's affair, not this host's
+    if member.isreg():
+        with full.open("rb") as file:
+            archive.addfile(member, file)
+    else:
+        archive.addfile(member)
+    inodes[stats.st_ino] = first
+    if _OPAQUE in names and os.getxattr(full, _OPAQUE, follow_symlinks=False) == b"y":
+        archive.addfile(_marker(_join(path, ".wh..wh..opq"), stats))
 
 
 def _walk(root: Path, folder: str) -> Sequence[str]:
@@ -93,7 +104,8 @@ def _walk(root: Path, folder: str) -> Sequence[str]:
         path = _join(folder, entry.name)
         found.append(path)
         if entry.is_dir(follow_symlinks=False):
-            found.extend(_walk(root, path))
+            with suppress(FileNotFoundError):
+                found.extend(_walk(root, path))
     return found
 
 
