@@ -337,7 +337,7 @@ def experiment() -> None:
 
 
 @experiment.command("run")
-@click.argument("name", type=click.Choice(["viability", "time-available"]))
+@click.argument("name", type=click.Choice(["viability", "time-available", "event-delays"]))
 @click.option(
     "-t",
     "--lab",
@@ -356,13 +356,14 @@ def run_experiment(name: str, lab: Path | None, results: Path) -> None:
     from functools import partial
 
     from pillion import app
-    from pillion.experiments import time_available, viability
+    from pillion.experiments import event_delays, time_available, viability
 
-    if name == "time-available" and lab is not None:
-        raise click.UsageError("time-available needs no lab, and takes no --lab")
+    if name != "viability" and lab is not None:
+        raise click.UsageError(f"{name} needs no lab, and takes no --lab")
     runs: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {
         "viability": partial(viability.viability, lab, results, partial(app.engine, follow=False)),
         "time-available": partial(time_available.time_available, results),
+        "event-delays": partial(event_delays.event_delays, results),
     }
     _run(_until_told(runs[name]))
 
