@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from pillion.sandbox.faults import Fault
 from tests.sandbox.junk import is_about_decoding, spoiled
 from tests.sandbox.lockstep import Lockstep, lockstep
 from tests.sandbox.mec_apps import (
@@ -18,7 +20,9 @@ from tests.sandbox.mec_apps import (
     SERVICES,
     SUPPORT,
     UNKNOWN,
+    device,
     make_app,
+    register,
     service,
     subscribe_to_termination,
 )
@@ -266,3 +270,47 @@ async def test_whatever_is_sent_is_granted_or_refused(data: st.DataObject) -> No
                 assert is_about_decoding(answer.document["detail"])
         await s.tick(11)
         assert await status(s, "GET", f"{SUPPORT}/applications/a1/subscriptions") == 404
+
+
+@pytest.mark.parametrize("id_", ["a/b", "a?b#c", "a\r\nX-Injected: yes", "ü %2F"])
+async def test_whatever_id_an_instance_asked_for_its_links_lead_to_what_is_its_own(id_: str) -> None:
+    async with lockstep(strict=True) as s:
+        made = await s.send("POST", APPLICATIONS, {"id": id_, "name": "cam", "nodeName": "mep1"})
+        assert made.status == 201
+        path = quote(id_, safe="")
+        assert await status(s, "POST", f"{SUPPORT}/applications/{path}/confirm_ready", {"indication": "READY"}) == 204
+        body = SUBSCRIPTION | {"appInstanceId": id_, "callbackReference": s.callbacks.at("end")}
+        subscribed = await s.send("POST", f"{SUPPORT}/applications/{path}/subscriptions", body)
+        offered = await s.send("POST", f"{SERVICES}/applications/{path}/services", service())
+        for each in (subscribed, offered):
+            assert each.status == 201
+            assert await status(s, "GET", each.location) == 200
+        assert await status(s, "DELETE", f"{APPLICATIONS}/{path}") == 204
+        await s.live.told()
+        (told,) = s.callbacks.documents("end")
+        assert await status(s, "POST", told["_links"]["confirmTermination"]["href"], TERMINATING) == 204
+
+
+async def test_what_a_request_has_told_goes_wrong_on_demand_as_well() -> None:
+    async with lockstep() as s:
+        await make_app(s, "a1")
+        await subscribe_to_termination(s, "a1", "end")
+        s.live.faults.begin(Fault.LOST, 60)
+        await s.send("DELETE", f"{APPLICATIONS}/a1")
+        await s.live.told()
+        assert s.callbacks.documents("end") == []
+
+
+async def test_who_registers_or_deletes_waits_for_no_callback() -> None:
+    async with lockstep() as s:
+        for id_ in ("a1", "a2"):
+            await make_app(s, id_)
+            await subscribe_to_termination(s, id_, "end")
+        s.callbacks.hold()
+        await s.send("DELETE", f"{APPLICATIONS}/a1")
+        await s.callbacks.arrived(1)
+        async with asyncio.timeout(5):
+            assert (await s.send("POST", f"{SERVICES}/applications/a2/services", service())).status == 201
+            await register(s, "a2", device())
+            assert await status(s, "DELETE", f"{APPLICATIONS}/a2") == 204
+        s.callbacks.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -170,6 +171,20 @@ async def test_a_put_cannot_make_another_type_of_a_subscription_nor_name_another
         assert (await s.send("PUT", f"{SUBSCRIPTIONS}/users/1", wrong)).status == 400
         assert (await s.send("PUT", f"{SUBSCRIPTIONS}/users/2", wrong)).status == 404
         assert (await s.send("GET", f"{SUBSCRIPTIONS}/users/1")).document == made.document
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_what_is_nested_too_deeply_to_be_answered_with_is_refused_and_not_kept(strict: bool) -> None:
+    async with lockstep(strict=strict) as s:
+        url = f"{SUBSCRIPTIONS}/users"
+        kept = await subscribe(s, "UserLocationEvent", "told")
+        for deep in (f"{'[' * 300}{']' * 300}", f"{'[' * 5000}{']' * 5000}"):
+            body = bare_of("UserLocationEvent", s.callbacks.at("told"), unknown="DEEP")
+            sent = orjson.dumps(body).replace(b'"DEEP"', deep.encode())
+            for method, where in (("POST", url), ("PUT", f"{url}/1")):
+                assert (await s.send(method, where, sent)).status == (400 if strict else 500)
+        assert (await s.send("GET", f"{url}/1")).document == kept.document
+        assert (await s.send("GET", f"{url}/2")).status == 404
 
 
 @pytest.mark.parametrize("strict", [False, True])

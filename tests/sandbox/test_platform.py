@@ -70,7 +70,7 @@ async def test_a_scenario_is_terminated_and_another_one_activated_at_rest() -> N
         assert await users(s) == {}
         assert (await s.send("GET", "rni/v2/queries/plmn_info")).status == 404
         assert await call(s, "POST", f"{ACTIVE}/4g-macro", {}) == (200, "")
-        assert await call(s, "GET", ACTIVE) == (200, '{"name":"monaco"}')
+        assert await call(s, "GET", ACTIVE) == (200, '{"name":"4g-macro"}')
         assert await users(s) == {}
         assert (await s.send("GET", "gis/v1/automation/MOVEMENT")).document == {"type": "MOVEMENT"}
         s.live.drive(True)

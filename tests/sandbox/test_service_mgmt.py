@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -353,3 +354,16 @@ async def test_whatever_is_sent_is_granted_or_refused(data: st.DataObject) -> No
         await offer(s, "a1", "at last")
         await s.live.told()
         assert s.callbacks.documents("told")[-1]["serviceReferences"][0]["serName"] == "at last"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_what_is_nested_too_deeply_to_be_answered_with_is_refused_and_not_kept(strict: bool) -> None:
+    async with lockstep(strict=strict) as s:
+        await make_app(s, "a1")
+        url = f"{SERVICES}/applications/a1/services"
+        body = service()
+        body["transportInfo"]["security"] = {"oAuth2Info": "DEEP"}
+        for deep in (300, 5000):
+            sent = orjson.dumps(body).replace(b'"DEEP"', b"[" * deep + b"]" * deep)
+            assert (await s.send("POST", url, sent)).status == (400 if strict else 500)
+        assert (await s.send("GET", url)).document == []

@@ -1,4 +1,4 @@
-"""What `migrations-m…`, `keys` and `calibration` run on: a lab of their own, and an engine in its own process."""
+"""What the campaigns beside the faults run on: a lab of their own, and an engine in its own process."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _LOOK_S = 0.1
 
 
 @asynccontextmanager
-async def fresh_lab(*apps: str) -> AsyncIterator[tuple[LabSettings, LabState]]:
+async def fresh_lab(*apps: str, file: Path = LAB_FILE) -> AsyncIterator[tuple[LabSettings, LabState]]:
     """The campaigns' lab with these apps alone; made anew, and removed at the end."""
-    whole = config.load(LAB_FILE)
+    whole = config.load(file)
     lab = whole.model_copy(update={"apps": {app: whole.apps[app] for app in apps}})
     state = LabState.of(lab.lab)
     await up.down(lab, state, purge=True)  # what an earlier run left that was killed
@@ -45,17 +45,19 @@ from pillion import app, config
 from pillion.lab.state import LabState
 
 async def main():
-    whole = config.load(Path(sys.argv[1]))
-    lab = whole.model_copy(update={"apps": {name: whole.apps[name] for name in sys.argv[2:]}})
+    whole, source = config.load(Path(sys.argv[1])), sys.argv[2]
+    lab = whole.model_copy(update={"apps": {name: whole.apps[name] for name in sys.argv[3:]}})
+    if source:
+        lab = lab.model_copy(update={"tracking": lab.tracking.model_copy(update={"source": source})})
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
-    async with app.engine(lab, LabState.of(lab.lab), follow=False):
+    async with app.engine(lab, LabState.of(lab.lab), follow=bool(source)):
         await stop.wait()
 
 asyncio.run(main())
 """
-"""What `pillion run` does, but without following UEs, which would move the apps by themselves. It ends when its
-standard input does, so that it never outlives a campaign that was killed."""
+"""What `pillion run` does, but without a source of events it follows no UE, which would move the apps. It ends when
+its standard input does, so that it never outlives a campaign that was killed."""
 
 
 class Engine:
@@ -88,10 +90,10 @@ class Engine:
 
 
 @asynccontextmanager
-async def engine(lab: LabSettings, state: LabState) -> AsyncIterator[Engine]:
-    """An engine on this lab, with every app serving; stopped at the end."""
+async def engine(lab: LabSettings, state: LabState, file: Path = LAB_FILE, source: str = "") -> AsyncIterator[Engine]:
+    """An engine on this lab, with every app serving; stopped at the end. `source`: how it follows UEs, if it does."""
     with engine_log(lab.lab).open("ab") as log:
-        command = [sys.executable, "-c", _PROGRAM, str(LAB_FILE), *lab.apps]
+        command = [sys.executable, "-c", _PROGRAM, str(file), source, *lab.apps]
         process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log)
     assert process.stdin is not None
     try:

@@ -112,6 +112,11 @@ async def document_of(request: web.Request) -> dict[str, Any]:
         raise undecodable(request, f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise undecodable(request, "not a JSON object")
+    try:
+        # orjson reads deeper nesting than it writes; what is kept has to be answered with, also in a list.
+        orjson.dumps([document])
+    except orjson.JSONEncodeError as error:
+        raise undecodable(request, f"nested too deeply: {error}") from error
     return document
 
 

@@ -102,7 +102,7 @@ class AppMobility:
 
     def came(self, app: Application) -> None:
         """An instance was made: those of the same name are told."""
-        self.line.put(self._adjacent(app.name))
+        self._live.faults.deliver(self.line, self._adjacent(app.name))
 
     def went(self, app: Application) -> None:
         """An instance was deleted, and all that it had here is gone; those of the same name are told."""
@@ -110,8 +110,8 @@ class AppMobility:
             if each.app_id == app.id:
                 self._subscriptions.remove(each.id)
         self._owners.drop(app.id)
-        self.line.put(self._told(self._owners.refresh(app.name)))
-        self.line.put(self._adjacent(app.name))
+        self._live.faults.deliver(self.line, self._told(self._owners.refresh(app.name)))
+        self._live.faults.deliver(self.line, self._adjacent(app.name))
 
     def _node_of(self, ue: str) -> str | None:
         user = self._live.world.user(ue)
@@ -146,9 +146,8 @@ class AppMobility:
 
     async def _register(self, request: web.Request) -> web.Response:
         await request.read()
-        async with self.line.turn():
-            registration = self._read(Members(request, await document_of(request)), unordered_id())
-            self.line.put(self._told(self._owners.put(registration)))
+        registration = self._read(Members(request, await document_of(request)), unordered_id())
+        self._live.faults.deliver(self.line, self._told(self._owners.put(registration)))
         url = f"{api_url(request, API)}/app_mobility_services/{registration.id}"
         return created(request, registration.document, url, with_location=False)
 
@@ -156,22 +155,20 @@ class AppMobility:
         """Replace one: its devices are assigned anew, and in silence."""
         await request.read()
         id_ = request.match_info["id"]
-        async with self.line.turn():
-            body = Members(request, await document_of(request))
-            registration = self._read(body, id_)
-            if body.text("appMobilityServiceId") != id_:
-                raise Refused(HTTPStatus.BAD_REQUEST, "appMobilityServiceId in endpoint and in body not matching")
-            if self._owners.get(id_) is None:
-                raise Refused(HTTPStatus.NOT_FOUND, "Service not found")
-            self.line.put(self._told(self._owners.put(registration)))
+        body = Members(request, await document_of(request))
+        registration = self._read(body, id_)
+        if body.text("appMobilityServiceId") != id_:
+            raise Refused(HTTPStatus.BAD_REQUEST, "appMobilityServiceId in endpoint and in body not matching")
+        if self._owners.get(id_) is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "Service not found")
+        self._live.faults.deliver(self.line, self._told(self._owners.put(registration)))
         return json_response(registration.document)
 
     async def _deregister(self, request: web.Request) -> web.Response:
-        async with self.line.turn():
-            id_ = request.match_info["id"]
-            if self._owners.get(id_) is None:
-                raise Refused(HTTPStatus.NOT_FOUND, "AMS Registration Info not found")
-            self.line.put(self._told(self._owners.remove(id_)))
+        id_ = request.match_info["id"]
+        if self._owners.get(id_) is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "AMS Registration Info not found")
+        self._live.faults.deliver(self.line, self._told(self._owners.remove(id_)))
         return no_content()
 
     def _read(self, body: Members, id_: str) -> Registration:

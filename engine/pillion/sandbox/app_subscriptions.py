@@ -100,7 +100,7 @@ class AppSubscriptions:
     async def _list(self, request: web.Request) -> web.Response:
         app = self._ready(request)
         links: list[dict[str, object]] = [{"href": each.href, self._listed_as: self._type} for each in self.of(app.id)]
-        own = {"href": f"{api_url(request, self._line.api)}/applications/{app.id}/subscriptions"}
+        own = {"href": f"{api_url(request, self._line.api)}/{app.path}/subscriptions"}
         return json_response({"_links": {"self": own} | present("subscriptions", links)})
 
     async def _post(self, request: web.Request) -> web.Response:
@@ -116,7 +116,7 @@ class AppSubscriptions:
             url = api_url(request, self._line.api)
             made = self._all.add(
                 lambda id_: AppSubscription(
-                    id_, app.id, url, f"{url}/applications/{app.id}/subscriptions/{id_}", callback_url, terms
+                    id_, app.id, url, f"{url}/{app.path}/subscriptions/{id_}", callback_url, terms
                 )
             )
         return created(request, made.document(), made.href, with_location=True)

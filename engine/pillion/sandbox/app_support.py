@@ -88,10 +88,11 @@ class AppSupport:
             self._gone(app.id)
             return
         self._applications.leave(app.id, self._live.elapsed_s + GRACE_S)
-        self.line.put([self._termination(each) for each in subscriptions])
+        told = [self._termination(each, app) for each in subscriptions]
+        self._live.faults.deliver(self.line, told)
 
-    def _termination(self, subscription: AppSubscription) -> Notification:
-        instance = f"/applications/{subscription.app_id}" if self._live.strict else ""
+    def _termination(self, subscription: AppSubscription, app: Application) -> Notification:
+        instance = f"/{app.path}" if self._live.strict else ""
         confirm = {"href": f"{subscription.api_url}{instance}/confirm_termination"}
         document = {
             "notificationType": "AppTerminationNotification",

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import quote
 
 from pillion.sandbox.answers import Refused
 
@@ -31,6 +32,11 @@ class Application:
     type: str = USER
     persist: bool = False
     """Whether it outlives the scenario."""
+
+    @property
+    def path(self) -> str:
+        """Its place in a URL: an id is whatever the control plane was asked for."""
+        return f"applications/{quote(self.id, safe='')}"
 
     def document(self) -> dict[str, object]:
         """As the control plane writes it."""

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pillion.errors import ConfigError
@@ -106,7 +106,7 @@ class LiveWorld:
         """Let a scenario begin: nobody moves, and nobody is attached. Raises ConfigError if there is none such."""
         scenario = self._scenario if name == self._scenario.name else self._scenario.network(name)
         self.terminate()
-        self.world = World(scenario)
+        self.world = World(replace(scenario, name=name))
         self.is_active = True
 
     def terminate(self) -> None:

@@ -85,11 +85,10 @@ class ControlPlane:
 
     async def _delete(self, request: web.Request) -> web.Response:
         """204 as well if there is no such instance, as in the original."""
-        async with self._support.line.turn(), self._mobility.line.turn():
-            app = self._applications.find(request.match_info["app"])
-            if app is not None:
-                self._support.terminate(app)
-                self._mobility.went(app)
+        app = self._applications.find(request.match_info["app"])
+        if app is not None:
+            self._support.terminate(app)
+            self._mobility.went(app)
         return no_content()
 
 

@@ -59,7 +59,7 @@ class Service:
         return dict(self.info) | own
 
     def href(self, url: str) -> str:
-        return f"{url}/applications/{self.app.id}/services/{self.id}"
+        return f"{url}/{self.app.path}/services/{self.id}"
 
 
 def rest_transport(uri: str) -> dict[str, object]:

@@ -54,6 +54,7 @@ class ServiceManagement:
 
     def __init__(self, live: LiveWorld, applications: Applications) -> None:
         self.line = Line(API, strict=live.strict)
+        self._live = live
         self._applications = applications
         own = [_own_service(app) for app in applications if app.type == SYSTEM]
         self._services = {service.id: service for service in own}
@@ -102,13 +103,12 @@ class ServiceManagement:
         self._tell(service, "REMOVED")
 
     def _tell(self, service: Service, change: str) -> None:
-        self.line.put(
-            [
-                _availability(subscription, service, change)
-                for subscription in self._subscriptions
-                if passes(service, subscription.terms.get("filteringCriteria", {}))
-            ]
-        )
+        told = [
+            _availability(subscription, service, change)
+            for subscription in self._subscriptions
+            if passes(service, subscription.terms.get("filteringCriteria", {}))
+        ]
+        self._live.faults.deliver(self.line, told)
 
     async def _list(self, request: web.Request) -> web.Response:
         return self._listed(request, list(self._services.values()))
@@ -150,42 +150,39 @@ class ServiceManagement:
 
     async def _register(self, request: web.Request) -> web.Response:
         await request.read()
-        async with self.line.turn():
-            app = self._ready(request)
-            body = Members(request, await document_of(request))
-            for name in ("serInstanceId", "_links"):
-                if body.as_sent().get(name) not in (None, ""):
-                    raise Refused(HTTPStatus.BAD_REQUEST, f"{name} must not be present")
-            info = read_info(body)
-            if ("transportInfo" in info) is bool(body.text("transportId")):
-                detail = "Either transportId or transportInfo but not both shall be present"
-                raise Refused(HTTPStatus.BAD_REQUEST, detail)
-            service = Service(new_id(), app, info)
-            self._services[service.id] = service
-            self._tell(service, "ADDED")
+        app = self._ready(request)
+        body = Members(request, await document_of(request))
+        for name in ("serInstanceId", "_links"):
+            if body.as_sent().get(name) not in (None, ""):
+                raise Refused(HTTPStatus.BAD_REQUEST, f"{name} must not be present")
+        info = read_info(body)
+        if ("transportInfo" in info) is bool(body.text("transportId")):
+            detail = "Either transportId or transportInfo but not both shall be present"
+            raise Refused(HTTPStatus.BAD_REQUEST, detail)
+        service = Service(new_id(), app, info)
+        self._services[service.id] = service
+        self._tell(service, "ADDED")
         href = service.href(api_url(request, API))
         return created(request, self._document(request, service), href, with_location=True)
 
     async def _change(self, request: web.Request) -> web.Response:
         """Another state; whatever else differs is refused, but for `isLocal`, which nobody can set."""
         await request.read()
-        async with self.line.turn():
-            before = self._own(request)
-            body = Members(request, await document_of(request))
-            stays = self._document(request, before)
-            sent = read_info(body) | {name: body.as_sent().get(name) for name in ("serInstanceId", "_links")}
-            state = str(sent["state"])
-            if sent | {"state": before.state, "isLocal": True} != stays:
-                raise Refused(HTTPStatus.BAD_REQUEST, "Only the ServiceInfo state property may be changed")
-            after = before.with_state(state)
-            self._services[after.id] = after
-            if state != before.state:
-                self._tell(after, "STATE_CHANGED")
+        before = self._own(request)
+        body = Members(request, await document_of(request))
+        stays = self._document(request, before)
+        sent = read_info(body) | {name: body.as_sent().get(name) for name in ("serInstanceId", "_links")}
+        state = str(sent["state"])
+        if sent | {"state": before.state, "isLocal": True} != stays:
+            raise Refused(HTTPStatus.BAD_REQUEST, "Only the ServiceInfo state property may be changed")
+        after = before.with_state(state)
+        self._services[after.id] = after
+        if state != before.state:
+            self._tell(after, "STATE_CHANGED")
         return json_response(self._document(request, after))
 
     async def _deregister(self, request: web.Request) -> web.Response:
-        async with self.line.turn():
-            self._remove(self._own(request))
+        self._remove(self._own(request))
         return no_content()
 
     def _ready(self, request: web.Request) -> Application:
