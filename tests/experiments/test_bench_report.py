@@ -6,7 +6,7 @@ from pillion.core.model import HostId
 from pillion.core.plan import Group, Place
 from pillion.experiments.bench_report import (
     Cell,
-    Refused,
+    Failed,
     Round,
     Spread,
     Way,
@@ -77,7 +77,7 @@ def test_the_page_holds_every_round_and_where_it_was_taken() -> None:
 def test_a_lost_state_and_failures_are_said(capsys: pytest.CaptureFixture[str]) -> None:
     lossy = [one(LOSSY, way, 1, 1.0, 1.0, kept=False) for way in Way]
     rounds = [*ROUNDS, one(M2, Way.ENGINE, 4, 0.3, 2.0, kept=False, cut=2), *lossy]
-    text = page(rounds, [Refused(M3, 2, "docker start --checkpoint: no")], {}, 200)
+    text = page(rounds, [Failed(M3, 2, "docker start --checkpoint: no")], {}, 200)
     assert "1 migrations by hand had to be begun anew" in text
     assert "- a2-M3, round 2: docker start --checkpoint: no" in text
     assert "| a2-M2 | kept in 3 of 3; 0 requests or connections failed | kept in 3 of 4; 2 requests" in text

@@ -25,9 +25,9 @@ from pillion.core.model import App, AppId, Epoch, HostId, Instance
 from pillion.core.plan import Group
 from pillion.core.preflight import losses
 from pillion.core.reports import MigrationReport
-from pillion.errors import ConfigError, HostRefused, MigrationError
+from pillion.errors import ConfigError, HostRefused, MachineError, MigrationError
 from pillion.experiments import bench_report, manual
-from pillion.experiments.bench_report import Cell, Refused, Round, Way
+from pillion.experiments.bench_report import Cell, Failed, Round, Way
 from pillion.experiments.conditions import conditions
 from pillion.experiments.http import control_sandbox
 from pillion.experiments.moving import Engine, all_serve, move, serving_host, unless
@@ -48,7 +48,7 @@ STRATEGIES = ("M2", "M3", "M1")
 """M1 comes last: what it has flattened shares no layer with the original, and would be sent whole by the others."""
 _BY_HAND = "-manual"
 _IMAGES_S = 1200.0
-_ATTEMPTS = 3
+_ATTEMPTS = 5
 """How often a migration by hand is begun in all."""
 
 
@@ -70,11 +70,11 @@ async def bench(
         problem = f"not a lab for the bench: it lacks {', '.join(sorted(missing))}"
         raise ConfigError(problem, place=str(path), remedy=f"see {LAB_FILE}; the lab is made anew and removed")
     raced = await unless(stop, "bench", _race_on_a_lab(lab, LabState.of(lab.lab), rounds, wanted, engine))
-    bench_report.print_bench(raced.rounds, raced.refused)
+    bench_report.print_bench(raced.rounds, raced.failed)
     where = "the table above"
     if only is None:
         where = str(results / "bench.md")
-        page = bench_report.page(raced.rounds, raced.refused, raced.machine, RATE_HZ)
+        page = bench_report.page(raced.rounds, raced.failed, raced.machine, RATE_HZ)
         await asyncio.to_thread(write_page, Path(where), page)
         click.echo(f"every value: {where}")
     performed = [one for one in raced.rounds if one.way is Way.ENGINE]
@@ -86,7 +86,7 @@ async def bench(
 @dataclass(frozen=True, slots=True)
 class _Raced:
     rounds: list[Round]
-    refused: list[Refused]
+    failed: list[Failed]
     machine: Mapping[str, str]
 
 
@@ -107,7 +107,7 @@ async def _race_on_a_lab(lab: LabSettings, state: LabState, rounds: int, cells: 
             before = os.getloadavg()[0]
             raced = await race.rounds(rounds, cells)
             load = f"{before:.1f}, {os.getloadavg()[0]:.1f}"
-            return _Raced(raced, race.refused, {**await race.machine(), "load of the machine before, after": load})
+            return _Raced(raced, race.failed, {**await race.machine(), "load of the machine before, after": load})
     finally:
         await up.down(lab, state, purge=True)
         for image in images.values():
@@ -131,7 +131,7 @@ class _Race:
         self._apps = {app.id: app for app in lab.app_list()}
         self._steering = HaproxySteering(state.admin_socket)
         self._serving: dict[AppId, Instance] = {}
-        self.refused: list[Refused] = []
+        self.failed: list[Failed] = []
 
     @classmethod
     async def begin(cls, lab: LabSettings, state: LabState, engine: Engine, closing: AsyncExitStack) -> _Race:
@@ -195,20 +195,20 @@ class _Race:
         return manual.run_options(app, instance, self._lab.lab, compose.INNER_NETWORK)
 
     async def _manual_round(self, number: int, cell: Cell) -> Round:
-        """One migration by hand. If a host refuses a line (CRIU does, now and then), the app is started anew where it
-        was, and moved once more; raises HostRefused if it goes on so."""
+        """One migration by hand. If a host refuses a line (CRIU does, now and then), or what was restored answers
+        nobody, the app is started anew where it was, and moved once more; raises what came last if it goes on so."""
         app = self._apps[AppId(cell.app + _BY_HAND)]
         for _ in range(_ATTEMPTS):
             source = self._serving[app.id]
             target = Instance(app.id, self._other(source.host), Epoch(source.epoch + 1))
             try:
                 return await self._by_hand(number, cell, app, source, target)
-            except HostRefused as refused:
-                log.warning("%s, round %d, by hand: %s", cell, number, refused)
-                self.refused.append(Refused(cell, number, refused.problem))
+            except (HostRefused, MachineError) as failed:
+                log.warning("%s, round %d, by hand: %s", cell, number, failed)
+                self.failed.append(Failed(cell, number, failed.problem))
                 await manual.type_all(manual.clear(app, source, target), self._terminals)
                 await self._start(Instance(app.id, source.host, Epoch(target.epoch + 1)))
-                last = refused
+                last = failed
         raise last
 
     async def _by_hand(self, number: int, cell: Cell, app: App, source: Instance, target: Instance) -> Round:

@@ -58,8 +58,9 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A migration by hand that had to be begun anew with a fresh app, because a host refused one of its lines."""
+class Failed:
+    """A migration by hand that had to be begun anew with a fresh app: a host refused one of its lines, or what was
+    restored answered nobody."""
 
     cell: Cell
     number: int
@@ -146,7 +147,7 @@ def _rows(ratios: Mapping[Cell, Ratio]) -> list[list[str]]:
     return [[str(cell), *ratio.row()] for cell, ratio in ratios.items()]
 
 
-def page(rounds: Sequence[Round], refused: Sequence[Refused], machine: Mapping[str, str], rate_hz: float) -> str:
+def page(rounds: Sequence[Round], failed: Sequence[Failed], machine: Mapping[str, str], rate_hz: float) -> str:
     """The results page, in Markdown."""
     counted = max(one.number for one in rounds)
     parts = [
@@ -171,8 +172,8 @@ def page(rounds: Sequence[Round], refused: Sequence[Refused], machine: Mapping[s
         "## State",
         markdown_table(("cell", "by hand", "engine"), _state_rows(rounds)),
         "## Begun anew by hand",
-        _refusals(refused),
-        *(f"- {one.cell}, round {one.number}: {one.problem}" for one in refused),
+        _failures(failed),
+        *(f"- {one.cell}, round {one.number}: {one.problem}" for one in failed),
         "## By phase and place",
         markdown_table(("cell", "phase", "place", "by hand, s", "engine, s"), _phase_rows(rounds)),
         "## Every round",
@@ -188,17 +189,18 @@ def page(rounds: Sequence[Round], refused: Sequence[Refused], machine: Mapping[s
     return "\n\n".join(parts) + "\n"
 
 
-def _refusals(refused: Sequence[Refused]) -> str:
-    count = f"{len(refused)} migrations by hand" if refused else "No migration by hand"
-    return f"{count} had to be begun anew with a fresh app, because a host refused a line."
+def _failures(failed: Sequence[Failed]) -> str:
+    count = f"{len(failed)} migrations by hand" if failed else "No migration by hand"
+    why = "a host refused a line, or what was restored answered nobody"
+    return f"{count} had to be begun anew with a fresh app: {why}."
 
 
-def print_bench(rounds: Sequence[Round], refused: Sequence[Refused]) -> None:
+def print_bench(rounds: Sequence[Round], failed: Sequence[Failed]) -> None:
     """Print the figures of a race."""
     print_table("UE-seen downtime, seconds: median (least to most)", _COLUMNS, _rows(downtimes(rounds)))
     print_table("pre-relocation in all", _COLUMNS, _rows(pre_relocations(rounds)))
     print_table("state kept", ("cell", "by hand", "engine"), _state_rows(rounds))
-    click.echo(_refusals(refused))
+    click.echo(_failures(failed))
 
 
 def _state_rows(rounds: Sequence[Round]) -> list[list[str]]:
