@@ -2,7 +2,8 @@
 
 Each has a URL of its own at the callback endpoint, with a token that nobody can guess and that stays the same when the
 engine is started again: a restored app has the environment that it was born with. It asks for its own app alone, and
-for nothing that would lose its state. Source: ETSI GR MEC 018, clause 5 (who may trigger a migration).
+for nothing that would lose its state. Who may is told in
+docs/decisions/0015-triggers.md. Source: ETSI GR MEC 018 (the places that a migration can be triggered from).
 """
 
 from __future__ import annotations
