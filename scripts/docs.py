@@ -64,6 +64,8 @@ MEANINGS = {
     "apps.NAME.environment": "environment variables that it is given besides the engine's own",
     "apps.NAME.protocol": "what it speaks, and so how it is asked whether it serves",
     "apps.NAME.phase_hook": "path that is told of a migration; without one the app is not told",
+    "apps.NAME.triggers": "who else may start its migration: the app itself (`app`), the client on its UE (`ue`), "
+    "both over HTTP; `data-plane`: it is relocated as soon as nobody is connected to it",
     "apps.NAME.ready": "path that answers with the state's sequence number once the app serves",
     "tracking.source": "`poll`: the APIs are asked; `subscribe`: they tell, and are asked where that gives reason",
     "tracking.poll_s": "between two questions to the Location API about one UE",

@@ -60,6 +60,10 @@ class Haproxy:
                     for number, (name, state) in enumerate(self.admin.items(), 1)
                 )
                 return "\n".join(["1", HEADER, *rows, "", ""])
+            case ["show", "stat"]:
+                head = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,"
+                rows = ["a2,FRONTEND,,,3,9,100,41,", "a2,mec1,0,0,2,9,,40,", "a2,BACKEND,0,0,2,9,10,40,"]
+                return "\n".join([head, *rows, "", ""])
             case ["show", "servers", "state", _]:
                 return "Can't find backend.\n\n"
             case [word, "server", server]:
@@ -171,6 +175,13 @@ async def test_an_app_that_haproxy_does_not_know_is_an_error_with_the_remedy(tmp
         with pytest.raises(UserPlaneError, match=r"HAProxy knows no app a9 .*pillion up") as raised:
             await user_plane.steer(AppId("a9"), MEC1)
         assert raised.value.exit_code == 8
+
+
+async def test_connections_are_those_of_ues_and_not_of_the_hosts_behind(tmp_path: Path):
+    async with steering(tmp_path, Haproxy()) as user_plane:
+        assert await user_plane.connections(A2) == (3, 41)
+        with pytest.raises(UserPlaneError, match="knows no app a9"):
+            await user_plane.connections(AppId("a9"))
 
 
 async def test_no_socket_is_an_error_with_the_remedy(tmp_path: Path):
@@ -390,6 +401,21 @@ async def test_a_connection_is_cut_at_the_switch_and_the_next_one_reaches_the_ta
     again = [await connect() for _ in range(3)]
     assert [await host_of(each) for each in again] == ["mec2"] * 3
     await asyncio.gather(*(each.close() for each in (*connections, *again)))
+
+
+@pytest.mark.lab
+async def test_connections_are_counted_while_open_and_for_ever(user_plane: HaproxySteering):
+    await holds(user_plane)
+    await user_plane.steer(A3, MEC1)
+    assert await user_plane.connections(A3) == (0, 0)
+    connections = [await connect() for _ in range(3)]
+    await asyncio.gather(*(each.set("x", Item(b"1")) for each in connections))
+    assert await user_plane.connections(A3) == (3, 3)
+    await asyncio.gather(*(each.close() for each in connections))
+    async with asyncio.timeout(PATIENCE_S):
+        while (await user_plane.connections(A3))[0]:
+            await asyncio.sleep(0.02)
+    assert await user_plane.connections(A3) == (0, 3)
 
 
 @pytest.mark.lab

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
 
 from pillion.config import LabSettings, all_plans
 from pillion.core.actions import Action, Announce
-from pillion.core.events import EngineStarted, MigrationStarted
+from pillion.core.events import EngineStarted, MigrationStarted, Trigger
 from pillion.core.fleet import decide
 from pillion.core.mobility import Heard
 from pillion.core.state import Fleet
@@ -20,13 +22,15 @@ from pillion.errors import JournalError
 from pillion.journal import store
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
-from pillion.mec.callbacks import serve_callbacks
+from pillion.mec.callbacks import Callbacks, serve_callbacks
 from pillion.mec.location import LocationClient
 from pillion.mec.polling import Polling
 from pillion.mec.subscribing import Subscribing, SubscribingSettings
 from pillion.mec.subscriptions import SubscriptionClient
 from pillion.runtime.control import serve_control
 from pillion.runtime.driver import Driver
+from pillion.runtime.idle import watch_idle
+from pillion.runtime.requests import Requests, kept_key
 from pillion.runtime.steps import Steps, StepTimeouts
 from pillion.runtime.tracking import EventSource, TrackingSettings, track
 from pillion.runtime.watch import Watch, WatchSettings
@@ -76,9 +80,14 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         timeouts = StepTimeouts(**lab.timeouts.model_dump(exclude={"retry_s", "host_lost_s"}))
         steered = {app_id: app.serving.host for app_id, app in fleet.apps.items() if app.serving}
         steering = HaproxySteering(state.admin_socket, steered)
-        steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts, lab.link_rate_bytes_s)
+        asking = await requests(lab, state)
+        told = {app: {"PILLION_MIGRATE_URL": url} for app in lab.may_ask if (url := asking.url(app, Trigger.APP))}
+        steps = Steps(hosts, steering, all_plans(), started.epoch, timeouts, lab.link_rate_bytes_s, told)
         driver = Driver(fleet, started, journal, steps)
-        source = await closing.enter_async_context(event_source(lab)) if follow else None
+        callbacks = None
+        if lab.may_ask or (follow and lab.tracking.source == "subscribe"):
+            callbacks = await closing.enter_async_context(_callbacks(lab, [asking.route(driver.put)]))
+        source = await closing.enter_async_context(event_source(lab, callbacks=callbacks)) if follow else None
         control = await serve_control(driver, state.control_socket)
         closing.push_async_callback(control.cleanup)
         async with asyncio.TaskGroup() as tasks:
@@ -87,6 +96,7 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
             keeping = [
                 tasks.create_task(steering.keep(), name="keep steering"),
                 tasks.create_task(watch.run(), name="watch hosts"),
+                tasks.create_task(watch_idle(lab.moved_when_idle, steering, driver), name="watch connections"),
             ]
             following = [
                 tasks.create_task(track(ue, source, _tracking(lab), driver.put), name=f"follow {ue}")
@@ -113,7 +123,9 @@ async def run(lab: LabSettings, state: LabState, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def event_source(lab: LabSettings, heard: Heard | None = None) -> AsyncIterator[EventSource]:
+async def event_source(
+    lab: LabSettings, heard: Heard | None = None, callbacks: Callbacks | None = None
+) -> AsyncIterator[EventSource]:
     """What the lab file says UEs are followed by. Raises MachineError if the callbacks' port cannot be had."""
     async with AsyncExitStack() as closing:
         client = LocationClient(lab.location_url, lab.tracking.radius_m, heard=heard)
@@ -121,11 +133,21 @@ async def event_source(lab: LabSettings, heard: Heard | None = None) -> AsyncIte
         if lab.tracking.source == "poll":
             yield Polling(location, lab.tracking.poll_s)
             return
-        listening = serve_callbacks(str(lab.callback_address), lab.callbacks.port, lab.callback_url)
-        callbacks = await closing.enter_async_context(listening)
+        if callbacks is None:
+            callbacks = await closing.enter_async_context(_callbacks(lab))
         subscriptions = await closing.enter_async_context(SubscriptionClient(lab.gateway_url))
         settings = SubscribingSettings(poll_s=lab.tracking.poll_s)
         yield Subscribing(location, subscriptions, callbacks, settings, heard)
+
+
+def _callbacks(lab: LabSettings, routes: Sequence[web.RouteDef] = ()) -> AbstractAsyncContextManager[Callbacks]:
+    return serve_callbacks(str(lab.callback_address), lab.callbacks.port, lab.callback_url, routes=routes)
+
+
+async def requests(lab: LabSettings, state: LabState) -> Requests:
+    """The URLs by which apps and UEs ask for a migration, if the lab file lets any of them."""
+    key = await asyncio.to_thread(kept_key, state.requests_key) if lab.may_ask else b""
+    return Requests(key, lab.callback_url, lab.may_ask)
 
 
 async def _drain(driver: Driver) -> None:

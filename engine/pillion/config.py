@@ -28,6 +28,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
+from pillion.core.events import Trigger
 from pillion.core.model import App, AppId, HostId, PoaId, Protocol, StateKind, UeId, Volume, ZoneId
 from pillion.core.placement import Placement, Policy
 from pillion.core.plan import Strategy
@@ -97,6 +98,7 @@ class AppSettings(_Settings):
     protocol: Protocol = Protocol.HTTP
     phase_hook: Path_ | None = None
     ready: Path_ = "/ready"
+    triggers: tuple[Literal["app", "ue", "data-plane"], ...] = ()
 
     @model_validator(mode="after")
     def _kept_somewhere(self) -> AppSettings:
@@ -318,6 +320,17 @@ class LabSettings(_Settings):
             replace(app.as_app(name), environment={**self._callback_of(name), **app.environment})
             for name, app in self.apps.items()
         ]
+
+    @property
+    def may_ask(self) -> dict[AppId, frozenset[Trigger]]:
+        """Who beside the operator may ask for an app's migration: the app itself, the client on its UE."""
+        asking = {AppId(name): frozenset(app.triggers) & {"app", "ue"} for name, app in self.apps.items()}
+        return {name: frozenset(map(Trigger, who)) for name, who in asking.items() if who}
+
+    @property
+    def moved_when_idle(self) -> frozenset[AppId]:
+        """Apps that are relocated before a visit has settled, when nobody is connected."""
+        return frozenset(AppId(name) for name, app in self.apps.items() if "data-plane" in app.triggers)
 
     def _callback_of(self, app: str) -> dict[str, str]:
         """By way of the engine's gateway and the app's one address; a gateway of one's own is not known to do that."""

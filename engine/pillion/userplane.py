@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import csv
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,9 @@ class Steering(Protocol):
 
     async def serving(self, app: AppId) -> HostId | None:
         """The one host that gets the app's traffic; None if it is none or several."""
+
+    async def connections(self, app: AppId) -> tuple[int, int]:
+        """Connections to the app: how many are open now, and how many were ever opened, held ones included."""
 
     async def reaches(self, app: AppId, host: HostId) -> bool:
         """Whether something listens on the app's port of `host`, as the user plane itself last tried."""
@@ -97,6 +101,14 @@ class HaproxySteering:
         enabled = [host for host, on in (await self._enabled(app)).items() if on]
         return enabled[0] if len(enabled) == 1 else None
 
+    async def connections(self, app: AppId) -> tuple[int, int]:
+        """`scur` and `stot` of the app's frontend. Source: HAProxy management guide 3.0, clause 9.1."""
+        rows = csv.DictReader((await self._say("show stat")).removeprefix("# ").splitlines())
+        for row in rows:
+            if (row["pxname"], row["svname"]) == (app, "FRONTEND"):
+                return int(row["scur"]), int(row["stot"])
+        raise self._unknown(app)
+
     async def reaches(self, app: AppId, host: HostId) -> bool:
         """What HAProxy's own check of the host says; the traffic's backend has none, as only the driver steers."""
         states = await self._states(f"{app}{CHECKED}")
@@ -115,12 +127,15 @@ class HaproxySteering:
             if len(fields) > 6 and fields[1] == app:
                 found[HostId(fields[3])] = int(fields[5]), int(fields[6])
         if not found:
-            raise UserPlaneError(
-                f"HAProxy knows no app {app}",
-                place=str(self._socket),
-                remedy="its configuration is made by `pillion up`: run it again after changing the lab file",
-            )
+            raise self._unknown(app)
         return found
+
+    def _unknown(self, app: str) -> UserPlaneError:
+        return UserPlaneError(
+            f"HAProxy knows no app {app}",
+            place=str(self._socket),
+            remedy="its configuration is made by `pillion up`: run it again after changing the lab file",
+        )
 
     async def _say(self, command: str) -> str:
         try:

@@ -4,10 +4,13 @@ import itertools
 import math
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillion.core.events import (
+    Api,
+    AppIdle,
     AppLost,
     Event,
     HandoverCompleted,
@@ -204,6 +207,59 @@ def test_a_request_by_hand_is_seen_through_although_the_ue_changes_its_poa():
     assert play.told(MigrationCompleted)
 
 
+@pytest.mark.parametrize(("who", "why"), [(Trigger.APP, "by the app"), (Trigger.UE, "by the UE's client")])
+def test_the_app_and_its_ue_may_ask_as_well_and_the_journal_says_who_it_was(who, why):
+    play = Play().at(100, MigrationRequested(A2.id, MEC3, trigger=who)).end()
+    (started,) = play.told(MigrationStarted)
+    assert (started.trigger, started.reason) == (who, f"asked for {why}")
+    assert play.told(RelocationBegan)[0].trigger is who
+    assert play.state.serving.host == MEC3
+
+
+def test_who_asks_without_a_host_means_the_one_where_the_ue_is():
+    play = Play().at(100, handover("zone01")).at(100.1, MigrationRequested(A2.id, None, trigger=Trigger.APP)).end()
+    assert play.state.serving.host == MEC2
+    assert Trigger.APP in [began.trigger for began in play.told(RelocationBegan)]
+    play = Play().at(100, MigrationRequested(A2.id, None, trigger=Trigger.APP)).end()
+    assert play.told(RequestRefused) == [RequestRefused(A2.id, MEC1, Refusal.ALREADY_THERE, Trigger.APP)]
+
+
+def test_where_the_ue_is_has_to_be_known_to_move_there():
+    world = ModelWorld(always_well)
+    player = Player(Fleet.empty(), world, lambda _: world.serve())
+    player.put(0.0, engine_started())
+    player.put(100.0, MigrationRequested(A2.id, None, trigger=Trigger.UE))
+    player.run()
+    assert [fact for _, fact in player.story if isinstance(fact, RequestRefused)] == [
+        RequestRefused(A2.id, None, Refusal.NO_PLACE, Trigger.UE)
+    ]
+
+
+def test_a_handover_that_the_rnis_told_of_is_recorded_as_such():
+    told = replace(handover("zone01"), learned_by=Api.RNIS)
+    assert told == handover("zone01"), "however it was learned, it is the same event"
+    play = Play().at(100, told).end()
+    assert [fact.trigger for fact in play.told(MigrationStarted)] == [Trigger.RNIS]
+    assert [fact.trigger for fact in play.told(RelocationBegan)] == [Trigger.RNIS]
+    assert play.state.serving.host == MEC2
+
+
+def test_a_visit_is_not_waited_out_while_nobody_is_connected():
+    play = Play().at(100, predicted("zone01")).at(110, handover("zone01")).at(110.5, AppIdle(A2.id)).end(111.5)
+    (began,) = play.told(RelocationBegan)
+    assert (began.trigger, "nobody is connected" in began.reason) == (Trigger.DATA_PLANE, True)
+    assert play.end().state.serving.host == MEC2
+
+
+def test_that_nobody_is_connected_moves_no_app_whose_ue_is_not_there_or_whose_target_is_not_prepared():
+    for happens in ([], [(100, predicted("zone01"))], [(109.95, handover("zone01"))]):
+        play = Play()
+        for at_s, event in happens:
+            play.at(at_s, event)
+        play.at(110, AppIdle(A2.id)).at(110, AppIdle(AppId("nobody"))).end(111)
+        assert not play.told(RelocationBegan)
+
+
 def test_requests_that_make_no_sense_are_refused_with_the_reason():
     def refusal(event: MigrationRequested) -> Refusal:
         (refused,) = Play().at(100, event).end().told(RequestRefused)
@@ -228,7 +284,8 @@ HAPPENINGS = st.one_of(
     st.builds(handover, ZONES),
     st.builds(handover, ZONES, st.sampled_from(["p1", "p2"])),
     st.builds(predicted, ZONES),
-    st.builds(lambda host: MigrationRequested(A2.id, host), st.sampled_from([MEC1, MEC2, MEC3])),
+    st.builds(lambda host: MigrationRequested(A2.id, host), st.sampled_from([MEC1, MEC2, MEC3, None])),
+    st.just(AppIdle(A2.id)),
     st.just(UeDisconnected(UE, PoaId("p"), ZoneId("zone02"))),
 )
 HOSTS = st.sampled_from([MEC1, MEC2, MEC3])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pillion.config import TrackingSettings
-from pillion.core.events import HandoverCompleted, MobilityEvent, NotificationsLost, ZoneChangePredicted
+from pillion.core.events import Api, HandoverCompleted, MobilityEvent, NotificationsLost, ZoneChangePredicted
 from pillion.core.mobility import Located, Notice, Observation, Seen, Track
 from pillion.core.model import UeId
 from pillion.core.prediction import Layout
@@ -47,11 +47,11 @@ class Counted(LocationClient):
     asking = 0
     asked = 0
 
-    async def user(self, ue: UeId) -> Observation:
+    async def user(self, ue: UeId, prompted_by: Api = Api.LOCATION) -> Observation:
         self.asking += 1
         self.asked += 1
         try:
-            return await super().user(ue)
+            return await super().user(ue, prompted_by)
         finally:
             self.asking -= 1
 

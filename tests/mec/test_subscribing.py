@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from pillion.core.events import NotificationsLost, NotificationsResumed
+from pillion.core.events import Api, NotificationsLost, NotificationsResumed
 from pillion.core.mobility import Located, Observation, Seen, Unanswered
 from pillion.core.model import PoaId, UeId, ZoneId
 from pillion.core.prediction import Layout
@@ -42,12 +42,13 @@ class Sandbox:
     def now_s(self) -> float:
         return round(asyncio.get_running_loop().time(), 6)
 
-    async def user(self, ue: UeId) -> Observation:
+    async def user(self, ue: UeId, prompted_by: Api = Api.LOCATION) -> Observation:
         self.asked_s.append(self.now_s)
         if self.silent:
             raise MecError("no answer: refused", place="http://gateway")
         poa, zone = self.place or (None, None)
-        return Observation(ue, self.now_s, PoaId(poa) if poa else None, ZoneId(zone) if zone else None, None)
+        where = PoaId(poa) if poa else None, ZoneId(zone) if zone else None
+        return Observation(ue, self.now_s, *where, None, prompted_by)
 
     async def layout(self) -> Layout:
         return {}
@@ -222,3 +223,15 @@ async def test_at_the_end_its_subscriptions_are_removed() -> None:
         (url,) = sandbox.subscribed
         assert sandbox.removed == []
     assert sandbox.removed == [url]
+
+
+async def test_an_answer_tells_whose_notification_gave_reason_to_ask() -> None:
+    async with following() as (sandbox, seen):
+        sandbox.place = ("p2", "zone01")
+        sandbox.tell_cell("2345678")
+        await asyncio.sleep(0.2)
+        sandbox.place = ("p3", "zone02")
+        sandbox.tell_event("Entering", "p3", "zone02")
+        await asyncio.sleep(0.2)
+    found = [(each.poa, each.prompted_by) for _, each in seen if isinstance(each, Observation)]
+    assert found[-2:] == [("p2", Api.RNIS), ("p3", Api.LOCATION)]

@@ -50,7 +50,7 @@ class Api:
     def now_s(self) -> float:
         return asyncio.get_running_loop().time() - self.began_s
 
-    async def user(self, ue: UeId) -> Observation:
+    async def user(self, ue: UeId, prompted_by: object = None) -> Observation:
         asked_s = self.now_s
         self.asked_s.append(round(asked_s, 6))
         await asyncio.sleep(self.answer_s)
@@ -202,7 +202,7 @@ async def test_a_full_inbox_holds_the_questions_up_and_loses_no_handover(looptim
 
 async def test_what_is_not_an_error_of_the_api_ends_the_following(looptime: int):
     class Broken(Api):
-        async def user(self, ue: UeId) -> Observation:
+        async def user(self, ue: UeId, prompted_by: object = None) -> Observation:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

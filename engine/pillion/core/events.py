@@ -26,15 +26,26 @@ class EngineStarted:
     apps: tuple[App, ...]
 
 
+class Api(StrEnum):
+    """The MEC API that something was learned by."""
+
+    LOCATION = "location"
+    RNIS = "rnis"
+
+
 @dataclass(frozen=True, slots=True)
 class HandoverCompleted:
-    """A UE is served by another POA (MEC 012 hoStatus 3, COMPLETED), or by its first."""
+    """A UE is served by another POA (MEC 012 hoStatus 3, COMPLETED), or by its first.
+
+    `learned_by`: whose notification led to it, or the API that was asked. However it was learned, it is the same event.
+    """
 
     ue: UeId
     poa: PoaId
     zone: ZoneId
     previous_poa: PoaId | None = None
     previous_zone: ZoneId | None = None
+    learned_by: Api = field(default=Api.LOCATION, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +102,45 @@ class AlarmRang:
     app: AppId
 
 
+class Trigger(StrEnum):
+    """What started a migration. Source: ETSI GR MEC 018 names five places; see docs/decisions/0015-triggers.md."""
+
+    START = "start"
+    PREDICTION = "prediction"
+    HANDOVER = "handover"
+    RNIS = "rnis"
+    """A handover, learned by an event of the MEC platform's RNIS."""
+    DATA_PLANE = "data-plane"
+    """Nobody is connected to the app: the change-over costs its UE nothing now."""
+    OPERATOR = "operator"
+    APP = "app"
+    """The app itself asked for it."""
+    UE = "ue"
+    """The client on the UE asked for it."""
+    STOP = "stop"
+    """Its container had ended."""
+    LOSS = "loss"
+    """Its MEC host was lost."""
+
+
 @dataclass(frozen=True, slots=True)
 class MigrationRequested:
-    """Someone asked by hand for an app to be moved."""
+    """Someone asked for an app to be moved: an operator, the app itself, or the client on its UE (`trigger`)."""
 
     app: AppId
-    target: HostId
+    target: HostId | None
+    """None: to where the UE is."""
     strategy: str | None = None
     forced: bool = False
     """Move it although the strategy loses something that the app needs."""
+    trigger: Trigger = Trigger.OPERATOR
+
+
+@dataclass(frozen=True, slots=True)
+class AppIdle:
+    """The user plane has had no connection to the app for a while, though its UE may have one at any moment."""
+
+    app: AppId
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +255,7 @@ Event = (
     | NotificationsResumed
     | AlarmRang
     | MigrationRequested
+    | AppIdle
     | InstanceStopped
     | HostLost
     | HostReturned
@@ -229,21 +271,8 @@ MobilityEvent = HandoverCompleted | UeDisconnected | ZoneChangePredicted
 # --- what the core makes known; journaled, but never an input ---
 
 
-class Trigger(StrEnum):
-    """What started a migration."""
-
-    START = "start"
-    PREDICTION = "prediction"
-    HANDOVER = "handover"
-    OPERATOR = "operator"
-    STOP = "stop"
-    """Its container had ended."""
-    LOSS = "loss"
-    """Its MEC host was lost."""
-
-
 class Refusal(StrEnum):
-    """Why a request by hand is not carried out."""
+    """Why a request is not carried out."""
 
     UNKNOWN_APP = "no such app in the lab file"
     UNKNOWN_HOST = "no such MEC host in the lab file"
@@ -252,6 +281,7 @@ class Refusal(StrEnum):
     BUSY = "another migration of the app is under way"
     NOT_SERVING = "the app is not serving yet"
     HOST_LOST = "that MEC host is lost"
+    NO_PLACE = "where its UE is has not been told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,11 +379,12 @@ class VisitSatOut:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """A request by hand is not carried out."""
+    """A request is not carried out."""
 
     app: AppId
-    target: HostId
+    target: HostId | None
     refusal: Refusal
+    trigger: Trigger = Trigger.OPERATOR
 
 
 Announcement = (

@@ -8,7 +8,7 @@ How an app follows its UE:
 - a *predicted* zone change to another host starts pre-relocation there; a wrong guess is thrown away;
 - a *handover* to another host's POA starts it too, if nothing was predicted, and is remembered until the UE has stayed
   there for `settle_s`: visits of a second or two are normal and are sat out;
-- once the visit has settled and the target is prepared, relocation begins.
+- once the visit has settled and the target is prepared, relocation begins; if nobody is connected to the app, before.
 
 How it survives: an instance that stopped is started again where it is. An app whose host is lost starts on another one,
 from the copy that a migration had prepared there if there is one; what the lost host still has of it is removed when
@@ -24,6 +24,8 @@ from pillion.core import migration as migrations
 from pillion.core.actions import Action, Announce, SetAlarm
 from pillion.core.events import (
     AlarmRang,
+    Api,
+    AppIdle,
     AppLost,
     EngineStarted,
     Event,
@@ -56,6 +58,14 @@ from pillion.core.state import REMOVE_LOST, AppState, Fleet, Loss, Visit
 
 Decision = tuple[Fleet, list[Action]]
 
+_FOLLOWS = (Trigger.HANDOVER, Trigger.RNIS, Trigger.DATA_PLANE)
+"""What follows the UE, and is given up when the UE turns away."""
+_ASKED = {
+    Trigger.OPERATOR: "asked for by hand",
+    Trigger.APP: "asked for by the app",
+    Trigger.UE: "asked for by the UE's client",
+}
+
 
 def decide(fleet: Fleet, event: Event, now_s: float) -> Decision:
     """The fleet after an event, and what to do about it. Raises InvalidTransition if the event cannot happen."""
@@ -75,6 +85,8 @@ def decide(fleet: Fleet, event: Event, now_s: float) -> Decision:
             return _next(fleet, fleet.apps[app_id], now_s) if app_id in fleet.apps else (fleet, [])
         case MigrationRequested():
             return _requested(fleet, event, now_s)
+        case AppIdle(app=app_id):
+            return _idle(fleet, fleet.apps[app_id], now_s) if app_id in fleet.apps else (fleet, [])
         case InstanceStopped():
             return _stopped(fleet, event, now_s)
         case HostLost():
@@ -111,16 +123,15 @@ def _handed_over(fleet: Fleet, state: AppState, event: HandoverCompleted, now_s:
     predicted = state.predicted if event.zone == state.zone else None
     state = replace(state, poa=event.poa, zone=event.zone, predicted=predicted)
     host = fleet.policy.placement.host_for(event.poa, event.zone)
+    trigger = Trigger.RNIS if event.learned_by is Api.RNIS else Trigger.HANDOVER
     if state.home is None:
         return fleet.with_app(state), []
     if host != state.home:
         orders: list[Action] = []
         if state.visit is None or state.visit.host != host:
-            state = replace(state, visit=Visit(host, event.zone, now_s))
+            state = replace(state, visit=Visit(host, event.zone, now_s, trigger=trigger))
             orders = [SetAlarm(state.app.id, now_s + fleet.policy.settle_s)]
-        fleet, more = _head_for(
-            fleet.with_app(state), state, host, Trigger.HANDOVER, f"handed over to {event.poa}", now_s
-        )
+        fleet, more = _head_for(fleet.with_app(state), state, host, trigger, f"handed over to {event.poa}", now_s)
         return fleet, [*orders, *more]
     orders = []
     if state.visit and state.visit.host != host:
@@ -166,7 +177,7 @@ def _head_for(fleet: Fleet, state: AppState, host: HostId, trigger: Trigger, rea
 
 def _may_be_given_up(moving: Migration) -> bool:
     """A first start and what was asked for by hand are seen through; other migrations follow the UE's changes."""
-    return moving.phase in PREPARABLE and (moving.wish is None or moving.wish.trigger is Trigger.HANDOVER)
+    return moving.phase in PREPARABLE and (moving.wish is None or moving.wish.trigger in _FOLLOWS)
 
 
 def _look_again(fleet: Fleet, state: AppState, now_s: float) -> Decision:
@@ -186,21 +197,35 @@ def _look_again(fleet: Fleet, state: AppState, now_s: float) -> Decision:
         if state.predicted is None or state.predicted == state.home:
             return fleet, []
         return _head_for(fleet, state, state.predicted, Trigger.PREDICTION, "another zone is still expected", now_s)
-    fleet, orders = _head_for(fleet, state, visit.host, Trigger.HANDOVER, f"the UE is in {visit.zone}", now_s)
+    fleet, orders = _head_for(fleet, state, visit.host, visit.trigger, f"the UE is in {visit.zone}", now_s)
     state = fleet.apps[state.app.id]
     moving = state.migration
     if visit.settled and moving and moving.target.host == visit.host and moving.phase in PREPARABLE:
-        wish = Wish(Trigger.HANDOVER, f"the UE has stayed in {visit.zone} for {now_s - visit.since_s:.1f} s")
+        wish = Wish(visit.trigger, f"the UE has stayed in {visit.zone} for {now_s - visit.since_s:.1f} s")
         fleet, more = _advanced(fleet, state, migrations.want(moving, wish), now_s)
         orders = [*orders, *more]
     return fleet, orders
 
 
+def _idle(fleet: Fleet, state: AppState, now_s: float) -> Decision:
+    """Nobody is connected: relocate at once to where the UE has already come, if that is prepared, however short its
+    visit may be; else nothing."""
+    moving, visit = state.migration, state.visit
+    if moving is None or visit is None or moving.phase is not Phase.PREPARED or moving.target.host != visit.host:
+        return fleet, []
+    wish = Wish(Trigger.DATA_PLANE, f"the UE is in {visit.zone}, and nobody is connected")
+    return _advanced(fleet, state, migrations.want(moving, wish), now_s)
+
+
 def _requested(fleet: Fleet, event: MigrationRequested, now_s: float) -> Decision:
     state = fleet.apps.get(event.app)
+    if event.target is None and state and state.poa and state.zone:
+        event = replace(event, target=fleet.policy.placement.host_for(state.poa, state.zone))
     refusal: Refusal | None = None
     if state is None:
         refusal = Refusal.UNKNOWN_APP
+    elif event.target is None:
+        refusal = Refusal.NO_PLACE
     elif event.target not in fleet.policy.hosts:
         refusal = Refusal.UNKNOWN_HOST
     elif event.target in fleet.lost:
@@ -214,22 +239,24 @@ def _requested(fleet: Fleet, event: MigrationRequested, now_s: float) -> Decisio
     elif state.migration is not None and not _may_be_given_up(state.migration):
         refusal = Refusal.BUSY
     if refusal or state is None:
-        return fleet, [Announce(RequestRefused(event.app, event.target, refusal or Refusal.UNKNOWN_APP))]
+        refused = RequestRefused(event.app, event.target, refusal or Refusal.UNKNOWN_APP, event.trigger)
+        return fleet, [Announce(refused)]
     state = replace(state, asked=event)
     if moving := state.migration:
-        return _advanced(fleet, state, migrations.abandon(moving, "another one was asked for by hand"), now_s)
+        return _advanced(fleet, state, migrations.abandon(moving, f"another one was {_ASKED[event.trigger]}"), now_s)
     return _start_asked(fleet, state, event)
 
 
 def _start_asked(fleet: Fleet, state: AppState, asked: MigrationRequested) -> Decision:
     """Begin what was asked for; while the app's last migration is still being cleared up, or it is down, that waits."""
+    assert asked.target is not None
     if state.stopped or not fleet.is_open(state.app.id, asked.target):
         return fleet.with_app(state), []
     state = replace(state, asked=None)
     strategy = asked.strategy or state.app.strategy
     target = Instance(state.app.id, asked.target, fleet.next_epoch)
-    reason = "asked for by hand"
-    return _begin(fleet, state, state.serving, target, strategy, Trigger.OPERATOR, reason, forced=asked.forced)
+    reason = _ASKED[asked.trigger]
+    return _begin(fleet, state, state.serving, target, strategy, asked.trigger, reason, forced=asked.forced)
 
 
 def _stopped(fleet: Fleet, event: InstanceStopped, now_s: float) -> Decision:
@@ -326,7 +353,7 @@ def _begin(
 ) -> Decision:
     moving_id = MigrationId(f"{state.app.id}-{fleet.next_epoch}")
     moving = Migration(moving_id, state.app, source, target, strategy, forced=forced)
-    if trigger not in (Trigger.PREDICTION, Trigger.HANDOVER):
+    if trigger not in (Trigger.PREDICTION, Trigger.HANDOVER, Trigger.RNIS):
         moving = replace(moving, wish=Wish(trigger, reason))
     moving, orders = migrations.begin(moving)
     started = MigrationStarted(moving.id, state.app.id, source, target, strategy, trigger, reason)

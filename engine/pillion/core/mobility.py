@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from pillion.core.events import (
+    Api,
     HandoverCompleted,
     MobilityEvent,
     NotificationsLost,
@@ -34,6 +35,8 @@ class Observation:
     poa: PoaId | None
     zone: ZoneId | None
     position: Position | None
+    prompted_by: Api = field(default=Api.LOCATION, compare=False)
+    """Whose notification gave reason to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,8 @@ class Track:
             return replace(track, poa=None, zone=None, predicted=None, motion=Motion()), [lost]
         events: list[MobilityEvent] = []
         if (seen.poa, seen.zone) != (track.poa, track.zone):
-            events.append(HandoverCompleted(self.ue, seen.poa, seen.zone, track.poa, track.zone))
+            where = (seen.poa, seen.zone, track.poa, track.zone)
+            events.append(HandoverCompleted(self.ue, *where, learned_by=seen.prompted_by))
             if seen.zone != track.zone:
                 track = replace(track, predicted=None)
             track = replace(track, poa=seen.poa, zone=seen.zone)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from pillion.core.events import MigrationRequested
+from pillion.core.events import MigrationRequested, Trigger
 from pillion.core.migration import Debt, Migration, Phase
 from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId, PoaId, StepId, ZoneId
 from pillion.core.placement import Placement, Policy
@@ -26,6 +26,7 @@ class Visit:
     zone: ZoneId
     since_s: float
     settled: bool = False
+    trigger: Trigger = Trigger.HANDOVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class AppState:
     visit: Visit | None = None
     migration: Migration | None = None
     asked: MigrationRequested | None = None
-    """What was asked for by hand and waits for a prepared migration to be given up."""
+    """What was asked for and waits for a prepared migration to be given up."""
     retry_at_s: float = 0.0
     stopped: str | None = None
     """That the serving container does not run, and why it is to be started before the app does anything else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 import orjson
 
 from pillion.config import LabSettings
+from pillion.core.events import Trigger
 from pillion.errors import EngineError
 from pillion.lab import compose
 from pillion.lab.command import run
@@ -16,6 +18,7 @@ from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
 from pillion.output import print_table
 from pillion.runtime.control import ask
+from pillion.runtime.requests import Requests
 
 
 async def inspect(lab: LabSettings, state: LabState, form: str) -> None:
@@ -24,6 +27,7 @@ async def inspect(lab: LabSettings, state: LabState, form: str) -> None:
         "services": await _services(lab),
         "containers": await _containers(lab, state) if state.compose_file.exists() else [],
         "apps": await ask(state.control_socket, "GET", "/fleet") or [],
+        "requests": await asyncio.to_thread(_requests, lab, state),
     }
     if form == "json":
         click.echo(orjson.dumps(found))
@@ -45,6 +49,14 @@ async def _services(lab: LabSettings) -> list[dict[str, Any]]:
         ({"service": each["Names"].removeprefix(prefix), "status": each["Status"]} for each in services),
         key=lambda each: each["service"],
     )
+
+
+def _requests(lab: LabSettings, state: LabState) -> list[dict[str, Any]]:
+    """Where UEs' clients may ask for a migration; an app knows its own by its environment."""
+    if not lab.may_ask or not state.requests_key.exists():
+        return []
+    asking = Requests(state.requests_key.read_bytes(), lab.callback_url, lab.may_ask)
+    return [{"app": app, "its UE asks at": url} for app in lab.may_ask if (url := asking.url(app, Trigger.UE))]
 
 
 async def _containers(lab: LabSettings, state: LabState) -> list[dict[str, Any]]:

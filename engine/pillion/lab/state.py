@@ -8,6 +8,7 @@ $PILLION_STATE, else $XDG_STATE_HOME/pillion, else ~/.local/state/pillion
     ├── ue/             what the UE's probe saw
     ├── compose.json    the lab as Compose is given it
     ├── sockets/        the hosts' Docker Engines, forwarded to the running engine
+    ├── requests.key   what tokens of those who may ask for a migration are made with
     ├── journal.db, lock, engine.sock
 """
 
@@ -70,6 +71,11 @@ class LabState:
     def admin_socket(self) -> Path:
         """HAProxy's runtime API."""
         return self.user_plane / "admin.sock"
+
+    @property
+    def requests_key(self) -> Path:
+        """What the tokens of those who may ask for a migration are made with."""
+        return self.root / "requests.key"
 
     @property
     def ue(self) -> Path:

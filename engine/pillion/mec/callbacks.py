@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 
@@ -75,23 +75,28 @@ class Callbacks:
         box.put((self._clock or asyncio.get_running_loop().time)(), body)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    def app(self) -> web.Application:
-        """The endpoint, to be served."""
+    def app(self, routes: Sequence[web.RouteDef] = ()) -> web.Application:
+        """The endpoint, to be served, with what else is to be found there."""
         app = web.Application(client_max_size=LONGEST_BYTES)
         app.router.add_post("/callbacks/{token}", self.take)
+        app.router.add_routes(routes)
         return app
 
 
 @asynccontextmanager
 async def serve_callbacks(
-    host: str, port: int, public_url: str | None = None, clock: Callable[[], float] | None = None
+    host: str,
+    port: int,
+    public_url: str | None = None,
+    clock: Callable[[], float] | None = None,
+    routes: Sequence[web.RouteDef] = (),
 ) -> AsyncIterator[Callbacks]:
     """An endpoint that listens while the block runs. Without a `public_url` it is reached where it listens.
 
     Raises MachineError if the port cannot be had.
     """
     callbacks = Callbacks(clock)
-    runner = web.AppRunner(callbacks.app(), access_log=None, shutdown_timeout=_GRACE_S)
+    runner = web.AppRunner(callbacks.app(routes), access_log=None, shutdown_timeout=_GRACE_S)
     await runner.setup()
     try:
         try:

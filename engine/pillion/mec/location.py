@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from pillion.core.events import Api
 from pillion.core.mobility import Heard, Observation
 from pillion.core.model import UeId, ZoneId
 from pillion.core.prediction import Layout, Poa
@@ -42,11 +44,11 @@ class LocationClient(ApiClient):
         self._base = api_url.rstrip("/") + "/queries/"
         self._radius_m = radius_m
 
-    async def user(self, ue: UeId) -> Observation:
+    async def user(self, ue: UeId, prompted_by: Api = Api.LOCATION) -> Observation:
         """Where a UE is attached now. `asked_s` is the clock at the moment of asking."""
         asked_s = (self._clock or asyncio.get_running_loop().time)()
         body = await self._get("users", {"address": ue})
-        seen = wire.parse_user(body, ue, asked_s)
+        seen = replace(wire.parse_user(body, ue, asked_s), prompted_by=prompted_by)
         if self._heard:
             self._heard(seen, self._base + "users", body)
         return seen

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+from pillion.core.events import Api
 from pillion.core.mobility import Observation, Seen, Unanswered
 from pillion.core.model import UeId
 from pillion.core.prediction import Layout
@@ -15,7 +16,7 @@ from pillion.errors import MecError
 class Location(Protocol):
     """What is asked of the Location API. Both raise MecError."""
 
-    async def user(self, ue: UeId) -> Observation: ...
+    async def user(self, ue: UeId, prompted_by: Api = Api.LOCATION) -> Observation: ...
 
     async def layout(self) -> Layout: ...
 
@@ -42,9 +43,9 @@ class Polling:
             await asyncio.sleep(planned_s - now_s())
 
 
-async def answer(location: Location, ue: UeId) -> Observation | Unanswered:
-    """What the Location API says of a UE now, or that it says nothing of use."""
+async def answer(location: Location, ue: UeId, prompted_by: Api = Api.LOCATION) -> Observation | Unanswered:
+    """What the Location API says of a UE now, or that it says nothing of use. `prompted_by`: who gave reason to ask."""
     try:
-        return await location.user(ue)
+        return await location.user(ue, prompted_by)
     except MecError as error:
         return Unanswered(str(error))

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from pillion.core.events import NotificationsLost, NotificationsResumed
+from pillion.core.events import Api, NotificationsLost, NotificationsResumed
 from pillion.core.mobility import Attached, CellSeen, Heard, Left, Located, Notice, Observation, Seen
 from pillion.core.model import UeId
 from pillion.core.prediction import Layout
@@ -148,14 +148,14 @@ class _Following:
             if is_lost:
                 is_lost = False
                 yield NotificationsResumed(self._ue)
-            reasons = 0
+            reason: Api | None = None
             for notice in self._read(body, arrived_s):
                 if isinstance(notice, Located):
                     yield notice
-                else:
-                    reasons += self._is_news(notice)
-            if reasons:
-                yield await self._ask()
+                elif self._is_news(notice):
+                    reason = Api.RNIS if isinstance(notice, CellSeen) else Api.LOCATION
+            if reason:
+                yield await self._ask(reason)
 
     def _wake_s(self) -> float:
         """When to ask next if nothing comes; sooner, if by then the silence has lasted long enough to be one."""
@@ -163,9 +163,9 @@ class _Following:
             return self._asked_s + self._settings.poll_s
         return min(self._asked_s + self._settings.check_s, self._heard_s + self._settings.deaf_s)
 
-    async def _ask(self) -> Seen:
+    async def _ask(self, reason: Api = Api.LOCATION) -> Seen:
         self._asked_s = self._now_s()
-        seen = await answer(self._location, self._ue)
+        seen = await answer(self._location, self._ue, reason)
         if isinstance(seen, Observation):
             self._last = seen
         return seen

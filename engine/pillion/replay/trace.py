@@ -30,6 +30,7 @@ from typing import Any, BinaryIO, TextIO
 
 import orjson
 
+from pillion.core.events import Api
 from pillion.core.mobility import Attached, CellSeen, Left, Located, Notice, Observation
 from pillion.core.model import PoaId, Position, UeId, ZoneId
 from pillion.core.prediction import Layout, Poa
@@ -138,8 +139,9 @@ def _told(place: str) -> Iterator[None]:
 
 def _fields(seen: Recorded) -> dict[str, Any]:
     match seen:
-        case Observation(poa=poa, zone=zone, position=position):
-            return {"poa": poa, "zone": zone, "at": position and _at(position)}
+        case Observation(poa=poa, zone=zone, position=position, prompted_by=api):
+            prompted = {"prompted_by": api} if api is not Api.LOCATION else {}
+            return {"poa": poa, "zone": zone, "at": position and _at(position), **prompted}
         case Attached(poa=poa, zone=zone) | Left(poa=poa, zone=zone):
             return {"poa": poa, "zone": zone}
         case Located(position=position):
@@ -159,6 +161,7 @@ def _seen(ue: UeId, line: Mapping[str, Any], kind: object) -> Recorded:
                 None if poa is None else PoaId(_text(poa)),
                 None if zone is None else ZoneId(_text(zone)),
                 None if at is None else _position(at),
+                Api(line.get("prompted_by", Api.LOCATION)),
             )
         case "Attached":
             return Attached(ue, at_s, PoaId(_text(line["poa"])), ZoneId(_text(line["zone"])))

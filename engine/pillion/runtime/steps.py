@@ -64,14 +64,17 @@ class Steps:
         epoch: Epoch,
         timeouts: StepTimeouts,
         rate_bytes_s: float = 125e6,
+        environment: Mapping[AppId, Mapping[str, str]] | None = None,
     ) -> None:
-        """`rate_bytes_s`: of the network between MEC hosts, for forecasts."""
+        """`rate_bytes_s`: of the network between MEC hosts, for forecasts; `environment`: what apps are told beside
+        what the journal keeps of them."""
         self._hosts = hosts
         self._steering = steering
         self._strategies = strategies
         self._epoch = epoch
         self._timeouts = timeouts
         self._rate_bytes_s = rate_bytes_s
+        self._environment = environment or {}
         self._links: dict[tuple[str, str], TransferLink] = {}
         self._fenced: dict[AppId, tuple[MigrationId, int]] = {}
         """How far each app's state had come when it was last fenced, and by which migration."""
@@ -161,9 +164,9 @@ class Steps:
                 moved = await link.send_checkpoint(source.container, target.container, round_)
                 return moved.sent_bytes, moved.detail
             case plans.CreateNetwork(instance=instance):
-                await self._host(instance).ensure_network_of(_container(instance, app, app.image))
+                await self._host(instance).ensure_network_of(self._container(instance, app, app.image))
             case plans.CreateContainer(instance=instance, image=image):
-                await self._host(instance).ensure_container(_container(instance, app, image))
+                await self._host(instance).ensure_container(self._container(instance, app, image))
             case plans.FenceSource(instance=instance):
                 await self._fence(order.migration, instance, app)
             case plans.StartTarget(instance=instance, restored=True):
@@ -252,6 +255,25 @@ class Steps:
                 raise PlanError("this step lies beyond the point of no return", place=step.id)
             case plans.RemoveCheckpoints():
                 raise PlanError("this step lies beyond the point of no return", place=step.id)
+
+    def _container(self, instance: Instance, app: App, image: str) -> ContainerSpec:
+        return ContainerSpec(
+            name=instance.container,
+            image=image,
+            port=app.port,
+            volumes={instance.volume: app.volume.mount} if app.volume else {},
+            command=app.command,
+            environment={
+                **self._environment.get(app.id, {}),
+                **app.environment,
+                "PILLION_APP": app.id,
+                "PILLION_UE": app.ue,
+                "PILLION_INSTANCE": instance.container,
+                "PILLION_EPOCH": str(instance.epoch),
+                "PILLION_PORT": str(app.port),
+            },
+            labels=_labels(instance, app),
+        )
 
     def _host(self, instance: Instance) -> MecHost:
         if instance.host not in self._hosts:
@@ -357,25 +379,6 @@ def _labels(instance: Instance, app: App) -> dict[str, str]:
 def _image_labels(app: App, image: str) -> dict[str, str]:
     """An image belongs to the instance that it is made for, not to the one it is made of; its tag is that epoch."""
     return _labels(Instance(app.id, HostId(""), Epoch(int(image.rpartition(":")[2]))), app)
-
-
-def _container(instance: Instance, app: App, image: str) -> ContainerSpec:
-    return ContainerSpec(
-        name=instance.container,
-        image=image,
-        port=app.port,
-        volumes={instance.volume: app.volume.mount} if app.volume else {},
-        command=app.command,
-        environment={
-            **app.environment,
-            "PILLION_APP": app.id,
-            "PILLION_UE": app.ue,
-            "PILLION_INSTANCE": instance.container,
-            "PILLION_EPOCH": str(instance.epoch),
-            "PILLION_PORT": str(app.port),
-        },
-        labels=_labels(instance, app),
-    )
 
 
 def _said(error: EngineError | TimeoutError, timed_out: str) -> str:
