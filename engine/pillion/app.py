@@ -20,6 +20,7 @@ from pillion.errors import JournalError
 from pillion.journal import store
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
+from pillion.mec import wire
 from pillion.mec.callbacks import serve_callbacks
 from pillion.mec.location import LocationClient
 from pillion.mec.polling import Polling
@@ -123,7 +124,8 @@ async def event_source(lab: LabSettings, heard: Heard | None = None) -> AsyncIte
             return
         listening = serve_callbacks(str(lab.callback_address), lab.callbacks.port, lab.callback_url)
         callbacks = await closing.enter_async_context(listening)
-        subscriptions = await closing.enter_async_context(SubscriptionClient(lab.gateway_url))
+        kinds = wire.KINDS[lab.sandbox.location]
+        subscriptions = await closing.enter_async_context(SubscriptionClient(lab.gateway_url, kinds))
         settings = SubscribingSettings(poll_s=lab.tracking.poll_s)
         yield Subscribing(location, subscriptions, callbacks, settings, heard)
 

@@ -244,6 +244,13 @@ def test_a_word_as_long_as_a_body_does_not_go_to_the_log_whole() -> None:
         assert len(str(raised.value)) < 200
 
 
+@pytest.mark.parametrize("kind", wire.KINDS["v3"][:2])
+def test_what_is_sent_to_location_v3_is_in_a_member_of_its_name(kind: wire.Kind) -> None:
+    ((name, wanted),) = kind.body(UE, "http://a/b").items()
+    assert wanted["subscriptionType"] == name[0].upper() + name[1:] == kind.type
+    assert (wanted["address"], wanted["callbackReference"]) == (UE, "http://a/b")
+
+
 # Whatever comes
 
 USERS = {

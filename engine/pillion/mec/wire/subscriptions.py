@@ -6,26 +6,9 @@ Whether V3.1.1 wraps them in a member of their name is not settled: both are rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from pillion.core.model import UeId
 from pillion.mec.wire.reading import Fields
-
-_IPV4 = 1
-_EACH_SECOND = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of subscription: its type, its API and path there, and its body for one UE and callback URL."""
-
-    type: str
-    api: str
-    path: str
-    body: Callable[[UeId, str], dict[str, Any]]
-
 
 _V2_KINDS = (
     "userTrackingSubscription",
@@ -81,30 +64,3 @@ def _callback(subscription: Fields) -> str | None:
     if subscription.is_object("callbackReference"):
         return subscription.object("callbackReference").text("notifyURL")
     return subscription.text("callbackReference")
-
-
-def _user_tracking(ue: UeId, callback: str) -> dict[str, Any]:
-    return {"userTrackingSubscription": {"address": ue, "callbackReference": {"notifyURL": callback}}}
-
-
-def _periodic(ue: UeId, callback: str) -> dict[str, Any]:
-    wanted = {"address": [ue], "callbackReference": {"notifyURL": callback}, "frequency": _EACH_SECOND}
-    return {"periodicNotificationSubscription": wanted}
-
-
-def _rnis(type_: str, filter_name: str, **filtered: object) -> Kind:
-    def body(ue: UeId, callback: str) -> dict[str, Any]:
-        by_ue = {} if filtered else {"associateId": [{"type": _IPV4, "value": ue}]}
-        return {"subscriptionType": type_, "callbackReference": callback, filter_name: by_ue | filtered}
-
-    return Kind(type_, "rni/v2", "subscriptions", body)
-
-
-KINDS = (
-    Kind("userTrackingSubscription", "location/v2", "subscriptions/userTracking", _user_tracking),
-    Kind("periodicNotificationSubscription", "location/v2", "subscriptions/periodic", _periodic),
-    _rnis("CellChangeSubscription", "filterCriteriaAssocHo"),
-    _rnis("RabEstSubscription", "filterCriteriaQci", qci=80),
-    _rnis("NrMeasRepUeSubscription", "filterCriteriaNrMrs"),
-)
-"""What is subscribed to for a UE. RabEst has no filter by UE; a UE on 5G shows up in the RNIS's NrMeasRepUe alone."""
