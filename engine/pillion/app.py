@@ -22,6 +22,7 @@ from pillion.errors import JournalError
 from pillion.journal import store
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
+from pillion.mec import wire
 from pillion.mec.callbacks import Callbacks, serve_callbacks
 from pillion.mec.location import LocationClient
 from pillion.mec.polling import Polling
@@ -135,7 +136,8 @@ async def event_source(
             return
         if callbacks is None:
             callbacks = await closing.enter_async_context(_callbacks(lab))
-        subscriptions = await closing.enter_async_context(SubscriptionClient(lab.gateway_url))
+        kinds = wire.KINDS[lab.sandbox.location]
+        subscriptions = await closing.enter_async_context(SubscriptionClient(lab.gateway_url, kinds))
         settings = SubscribingSettings(poll_s=lab.tracking.poll_s)
         yield Subscribing(location, subscriptions, callbacks, settings, heard)
 

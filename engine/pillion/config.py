@@ -213,8 +213,6 @@ class LabSettings(_Settings):
 
     @model_validator(mode="after")
     def _callbacks_arrive(self) -> LabSettings:
-        if self.tracking.source == "subscribe" and self.sandbox.location == "v3":
-            raise ValueError("tracking.source: subscribe is for `sandbox.location: v2`; v3's subscriptions are others")
         if self.tracking.source == "subscribe" and self.gateway and not self.callbacks.url:
             raise ValueError("callbacks.url: with a gateway of your own, say where it hands callbacks to the engine")
         return self

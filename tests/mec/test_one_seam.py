@@ -15,6 +15,7 @@ from pillion.core.events import Api, HandoverCompleted, MobilityEvent, Notificat
 from pillion.core.mobility import Located, Notice, Observation, Seen, Track
 from pillion.core.model import UeId
 from pillion.core.prediction import Layout
+from pillion.mec import wire
 from pillion.mec.callbacks import Callbacks, serve_callbacks
 from pillion.mec.location import LocationClient
 from pillion.mec.subscribing import Subscribing, SubscribingSettings
@@ -74,7 +75,7 @@ class Follower:
 
 @asynccontextmanager
 async def told(
-    drive: Drive, closing: AsyncExitStack
+    drive: Drive, version: str, closing: AsyncExitStack
 ) -> AsyncIterator[tuple[Follower, Counted, Callbacks, io.StringIO]]:
     """A follower by subscription, at work."""
     callbacks = await closing.enter_async_context(serve_callbacks("127.0.0.1", 0, clock=drive.now_s))
@@ -86,8 +87,8 @@ async def told(
         for writer in recording:
             writer.add(seen, Raw(source, body.decode()))
 
-    client = await closing.enter_async_context(Counted(f"{url}/location/v2", radius_m, drive.now_s, heard))
-    subscriptions = await closing.enter_async_context(SubscriptionClient(url))
+    client = await closing.enter_async_context(Counted(f"{url}/location/{version}", radius_m, drive.now_s, heard))
+    subscriptions = await closing.enter_async_context(SubscriptionClient(url, wire.KINDS[version]))
     follower = Follower(await client.layout())
     recording.append(TraceWriter(recorded, UE, await client.layout()))
 
@@ -134,16 +135,19 @@ async def replayed(folder: Path, text: str) -> list[MobilityEvent]:
 
 
 @pytest.mark.parametrize("seconds", [300, pytest.param(HOUR_S, marks=pytest.mark.lab)])
-async def test_a_drive_asked_told_and_replayed_gives_the_same_events(tmp_path: Path, seconds: int) -> None:
-    async with sandbox(port=0, control_port=0, lockstep=True) as listening, AsyncExitStack() as closing:
+@pytest.mark.parametrize(("version", "strict"), [("v2", False), ("v3", False), ("v3", True)])
+async def test_a_drive_asked_told_and_replayed_gives_the_same_events(
+    tmp_path: Path, seconds: int, version: str, strict: bool
+) -> None:
+    async with sandbox(port=0, control_port=0, lockstep=True, strict=strict) as listening, AsyncExitStack() as closing:
         drive = Drive(listening)
         client = await closing.enter_async_context(
-            LocationClient(f"{listening.api_url}/location/v2", TrackingSettings().radius_m, drive.now_s)
+            LocationClient(f"{listening.api_url}/location/{version}", TrackingSettings().radius_m, drive.now_s)
         )
         asked = Follower(await client.layout())
         recorded = io.StringIO()
         writer = TraceWriter(recorded, UE, await client.layout())
-        async with told(drive, closing) as (by_notice, notified, callbacks, what_was_told):
+        async with told(drive, version, closing) as (by_notice, notified, callbacks, what_was_told):
             listening.live.drive(True)
             before = notified.asked
             for _ in range(seconds):

@@ -27,6 +27,7 @@ from pillion.core.events import (
     UeDisconnected,
 )
 from pillion.core.model import UeId
+from pillion.mec import wire
 from pillion.mec.callbacks import serve_callbacks
 from pillion.mec.location import LocationClient
 from pillion.mec.polling import Polling
@@ -138,7 +139,7 @@ async def followed(source: str) -> AsyncIterator[Followed]:
         events: EventSource = Polling(client, SUBSCRIBING.poll_s)
         if source == "subscribe":
             callbacks = await closing.enter_async_context(serve_callbacks("127.0.0.1", 0))
-            subscriptions = await closing.enter_async_context(SubscriptionClient(url))
+            subscriptions = await closing.enter_async_context(SubscriptionClient(url, wire.KINDS["v2"]))
             events = Subscribing(client, subscriptions, callbacks, SUBSCRIBING)
         made = Followed(listening, gateway, source)
         listening.live.drive(True)

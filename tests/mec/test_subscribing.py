@@ -20,6 +20,7 @@ from pillion.mec.subscribing import Subscribing, SubscribingSettings
 pytestmark = pytest.mark.looptime
 
 UE = UeId("10.100.0.2")
+AT = {"latitude": [43.7], "longitude": [7.4]}
 SETTINGS = SubscribingSettings(poll_s=0.25, check_s=5.0, deaf_s=3.0, renew_s=1.0)
 PRESENCE_S = 1.0
 """Between two notifications of the periodic subscription."""
@@ -79,6 +80,16 @@ class Sandbox:
             }
         )
 
+    def tell_zone_event(self, event: str, zone: str) -> None:
+        """As Location v3 has it, without a POA."""
+        about = {"address": UE, "userLocationEvent": event, "zoneId": zone}
+        self.tell({"notificationType": "ZoneLocationEventNotification"} | about)
+
+    def tell_report(self, poa: str, zone: str) -> None:
+        """What Location v3 tells each second."""
+        about = {"address": UE, "result": "SUCCESS", "zoneId": zone, "accessPointId": poa, "locationInfo": AT}
+        self.tell({"notificationType": "UserLocationPeriodicNotification"} | about)
+
     def tell_cell(self, cell: str) -> None:
         self.tell(
             {
@@ -91,8 +102,7 @@ class Sandbox:
     async def tell_positions(self) -> None:
         while True:
             await asyncio.sleep(PRESENCE_S)
-            at = {"latitude": [43.7], "longitude": [7.4]}
-            self.tell({"subscriptionNotification": {"terminalLocation": [{"address": UE, "currentLocation": at}]}})
+            self.tell({"subscriptionNotification": {"terminalLocation": [{"address": UE, "currentLocation": AT}]}})
 
 
 @asynccontextmanager
@@ -149,6 +159,36 @@ async def test_what_the_last_answer_did_not_say_is_a_reason_to_ask(event: str, p
         assert len(sandbox.asked_s) - asked == asks
         # What the notification said is not believed: the answer is.
         assert places(seen)[-1][1] == ("p3" if asks else "p1")
+
+
+@pytest.mark.parametrize(
+    ("event", "zone", "asks"),
+    [
+        ("ENTERING_AREA_EVENT", "zone02", True),
+        ("ENTERING_AREA_EVENT", "zone01", False),
+        ("LEAVING_AREA_EVENT", "zone01", True),
+        ("LEAVING_AREA_EVENT", "zone02", False),
+    ],
+)
+async def test_a_zone_told_without_a_poa_is_a_reason_to_ask(event: str, zone: str, asks: bool) -> None:
+    async with following() as (sandbox, seen):
+        await asyncio.sleep(2.2)
+        asked, sandbox.place = len(sandbox.asked_s), ("p3", "zone03")
+        sandbox.tell_zone_event(event, zone)
+        await asyncio.sleep(0.01)
+        assert len(sandbox.asked_s) - asked == asks
+        assert places(seen)[-1][1] == ("p3" if asks else "p1")
+
+
+async def test_another_poa_in_a_report_is_asked_about_before_its_position_is_taken() -> None:
+    async with following() as (sandbox, seen):
+        await asyncio.sleep(2.2)
+        asked, before, sandbox.place = len(sandbox.asked_s), len(seen), ("p2", "zone01")
+        for _ in range(3):
+            sandbox.tell_report("p2", "zone01")
+            await asyncio.sleep(0.01)
+        assert len(sandbox.asked_s) - asked == 1
+        assert [type(each) for _, each in seen[before:]] == [Observation, Located, Located, Located]
 
 
 async def test_another_cell_is_a_reason_to_ask_and_the_same_one_is_none() -> None:

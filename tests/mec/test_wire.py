@@ -83,6 +83,14 @@ def test_a_user_whose_place_is_not_told_is_read_without_one(place: dict[str, Any
     assert parse_user(user_list(told), UE, 1.0).position is None
 
 
+@pytest.mark.parametrize(
+    ("told", "read"), [("LTE", "Macro"), ("5G NR", "Smallcell"), ("Wifi", "Wifi"), ("UNKNOWN", "UNKNOWN")]
+)
+def test_technologies_of_v3_are_read_in_the_words_of_v2_and_unknown_ones_kept(told: str, read: str):
+    poas = parse_access_points(access_point_list(access_point("a", connectionType=told)))
+    assert [kind for _, _, kind in poas] == [read]
+
+
 def test_zones_are_read_and_none_are_none():
     assert parse_zones(zone_list("zone01", "zone02")) == ["zone01", "zone02"]
     assert parse_zones(zone_list()) == []
@@ -102,7 +110,9 @@ def test_access_points_are_read_with_place_and_technology_and_those_without_a_pl
 WRONG = {
     "body": [b"", b"<html>", b"[]", b'"x"', b"null", b"\xff", b"{"],
     "userList": [b"{}", b'{"userList": null}', b'{"userList": []}'],
-    "userList.user": [b'{"userList": {"user": {}}}', b'{"userList": {"user": [1]}}', b'{"userList": {"user": "x"}}'],
+    "userList.user": [b'{"userList": {"user": {}}}', b'{"userList": {"user": "x"}}'],
+    "userList.user[0]": [b'{"userList": {"user": [1]}}', b'{"userList": {"user": [null]}}'],
+    "userList.user[0].address": [user_list(user() | {"address": wrong}, user()) for wrong in (None, "", 7)],
     "userList.user[0].accessPointId": [user_list(user(accessPointId=wrong)) for wrong in (None, "", 4, ["4g"])],
     "userList.user[0].zoneId": [user_list(user(zoneId=wrong)) for wrong in (None, "", 2.5, {})],
     "userList.user[0].locationInfo": [user_list(user(locationInfo=wrong)) for wrong in ([], "here", 7, False)],

@@ -41,6 +41,7 @@ LINE = '{"t": 0.25, "is": "Observation", "poa": "4g-1", "zone": "zone01", "at": 
 ABSENT = '{"t": 0.5, "is": "Observation", "poa": null, "zone": null, "at": null}'
 ATTACHED = '{"t": 1.5, "is": "Attached", "poa": "4g-1", "zone": "zone01"}'
 LEFT = '{"t": 1.5, "is": "Left", "poa": "4g-2", "zone": "zone02"}'
+LEFT_ZONE = '{"t": 1.5, "is": "Left", "poa": null, "zone": "zone02"}'
 LOCATED = '{"t": 2.5, "is": "Located", "at": [43.7, 7.4]}'
 CELL = '{"t": 3.5, "is": "CellSeen", "cell": "2345678", "raw": {"from": "rni/v2", "body": "{\\n}"}}'
 NO_CELL = '{"t": 3.75, "is": "CellSeen", "cell": null}'
@@ -70,17 +71,18 @@ def test_a_trace_holds_who_the_layout_and_what_was_seen(tmp_path: Path):
 
 
 def test_a_trace_holds_what_was_told_and_the_messages_that_told_it(tmp_path: Path):
-    assert read_trace(written(tmp_path, HEADER, ATTACHED, LEFT, LOCATED, CELL, NO_CELL)) == Trace(
+    assert read_trace(written(tmp_path, HEADER, ATTACHED, LEFT, LEFT_ZONE, LOCATED, CELL, NO_CELL)) == Trace(
         UE,
         LAYOUT,
         (
             Attached(UE, 1.5, PoaId("4g-1"), ZoneId("zone01")),
             Left(UE, 1.5, PoaId("4g-2"), ZoneId("zone02")),
+            Left(UE, 1.5, None, ZoneId("zone02")),
             Located(UE, 2.5, Position(43.7, 7.4)),
             CellSeen(UE, 3.5, "2345678"),
             CellSeen(UE, 3.75, None),
         ),
-        {3: Raw("rni/v2", "{\n}")},
+        {4: Raw("rni/v2", "{\n}")},
     )
 
 
@@ -120,8 +122,8 @@ def any_seen(at_s: float) -> st.SearchStrategy[Recorded]:
     """Anything that can be seen at an instant."""
     return st.one_of(
         st.builds(Observation, st.just(UE), st.just(at_s), st.none() | POAS, st.none() | ZONES, st.none() | POSITIONS),
-        st.builds(Attached, st.just(UE), st.just(at_s), POAS, ZONES),
-        st.builds(Left, st.just(UE), st.just(at_s), POAS, ZONES),
+        st.builds(Attached, st.just(UE), st.just(at_s), st.none() | POAS, ZONES),
+        st.builds(Left, st.just(UE), st.just(at_s), st.none() | POAS, ZONES),
         st.builds(Located, st.just(UE), st.just(at_s), POSITIONS),
         st.builds(CellSeen, st.just(UE), st.just(at_s), st.none() | NAMES),
     )
@@ -227,7 +229,7 @@ WRONG = {
     "something that nobody can see": ([HEADER, line(**{"is": "Guessed"})], 2, "'Guessed' is nothing"),
     "a line that does not say what it is": ([HEADER, '{"t": 1, "at": [43.7, 7.4]}'], 2, "'is'"),
     "a POA entered without a zone": ([HEADER, ATTACHED.replace("zone01", "")], 2, "'' is not a text"),
-    "a POA left without a name": ([HEADER, LEFT.replace('"4g-2"', "null")], 2, "None is not a text"),
+    "a POA left without a name": ([HEADER, LEFT.replace('"4g-2"', '""')], 2, "'' is not a text"),
     "a place that nobody told": ([HEADER, LOCATED.replace("[43.7, 7.4]", "null")], 2, "wrong or missing field"),
     "a cell that is a number": ([HEADER, CELL.replace('"2345678"', "2345678")], 2, "2345678 is not a text"),
     "a message that is an object": ([HEADER, CELL.replace(r'"{\n}"', "{}")], 2, "{} is not a text"),

@@ -344,7 +344,7 @@ async def _stalling(address: str) -> AsyncIterator[str]:
 
 async def _subscribe(lab: LabSettings, callback: str) -> str:
     """A stranger's subscription to the UE's handovers, past the gateway; its URL."""
-    kind = next(kind for kind in wire.KINDS if kind.path.endswith("userTracking"))
+    kind = next(kind for kind in wire.KINDS["v2"] if kind.path.endswith("userTracking"))
     made = await ask_json("POST", f"{lab.sandbox_url}/{kind.api}/{kind.path}", kind.body(UeId(UE), callback))
     (subscription,) = made.values()
     return str(subscription["resourceURL"])

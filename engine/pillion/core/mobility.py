@@ -41,21 +41,24 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """Told, not asked: the UE has entered a zone, or changed its POA within one. `seen_s`: when it was told."""
+    """Told, not asked: the UE has entered a zone, or changed its POA within one. `seen_s`: when it was told.
+
+    `poa`: None where the zone alone is told.
+    """
 
     ue: UeId
     seen_s: float
-    poa: PoaId
+    poa: PoaId | None
     zone: ZoneId
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Told: the UE has left a zone, for another one or for none."""
+    """Told: the UE has left a zone, for another one or for none. `poa` as in Attached."""
 
     ue: UeId
     seen_s: float
-    poa: PoaId
+    poa: PoaId | None
     zone: ZoneId
 
 

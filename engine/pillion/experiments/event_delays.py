@@ -149,7 +149,7 @@ async def _asking(listening: Listening, ue: UeId, recording: Recording) -> Async
 async def _told(listening: Listening) -> AsyncIterator[EventSource]:
     async with (
         _client(listening) as client,
-        SubscriptionClient(listening.api_url) as subscriptions,
+        SubscriptionClient(listening.api_url, wire.KINDS["v2"]) as subscriptions,
         serve_callbacks("127.0.0.1", 0) as callbacks,
     ):
         yield Subscribing(client, subscriptions, callbacks, SubscribingSettings(poll_s=_SETTINGS.poll_s))
@@ -184,7 +184,7 @@ async def _follow(ue: UeId, source: EventSource, noticed: list[Moment]) -> None:
 
 async def _subscribed(listening: Listening, followers: int) -> None:
     """Wait until each follower has all its subscriptions. Raises MecError if that takes too long."""
-    wanted = Counter(f"{listening.api_url}/{kind.api}/{kind.path}" for kind in wire.KINDS)
+    wanted = Counter(f"{listening.api_url}/{kind.api}/{kind.path}" for kind in wire.KINDS["v2"])
     try:
         async with asyncio.timeout(_SUBSCRIBED_S), aiohttp.ClientSession() as http:
             while wanted:

@@ -148,14 +148,13 @@ class _Following:
             if is_lost:
                 is_lost = False
                 yield NotificationsResumed(self._ue)
-            reason: Api | None = None
             for notice in self._read(body, arrived_s):
+                if self._heard:
+                    self._heard(notice, "callbacks", body)
                 if isinstance(notice, Located):
                     yield notice
                 elif self._is_news(notice):
-                    reason = Api.RNIS if isinstance(notice, CellSeen) else Api.LOCATION
-            if reason:
-                yield await self._ask(reason)
+                    yield await self._ask(Api.RNIS if isinstance(notice, CellSeen) else Api.LOCATION)
 
     def _wake_s(self) -> float:
         """When to ask next if nothing comes; sooner, if by then the silence has lasted long enough to be one."""
@@ -176,16 +175,13 @@ class _Following:
         except MecPayloadError as error:
             log.warning("notification for %s: %s", self._ue, error)
             return []
-        ours = [notice for notice in notices if notice.ue == self._ue]
-        if self._heard:
-            for notice in ours:
-                self._heard(notice, "callbacks", body)
-        return ours
+        return [notice for notice in notices if notice.ue == self._ue]
 
     def _is_news(self, notice: Attached | Left | CellSeen) -> bool:
         """Whether a notification tells of something else than the last answer."""
         if isinstance(notice, CellSeen):
             before, self._cell = self._cell, notice.cell
             return notice.cell != before
-        place = (self._last.poa, self._last.zone) if self._last else (None, None)
-        return ((notice.poa, notice.zone) == place) == isinstance(notice, Left)
+        poa, zone = (self._last.poa, self._last.zone) if self._last else (None, None)
+        is_there = notice.zone == zone and notice.poa in (None, poa)
+        return is_there == isinstance(notice, Left)

@@ -154,25 +154,29 @@ def _seen(ue: UeId, line: Mapping[str, Any], kind: object) -> Recorded:
     at_s = _number(line["t"])
     match kind:
         case "Observation":
-            poa, zone, at = line["poa"], line["zone"], line["at"]
+            zone, at = line["zone"], line["at"]
             return Observation(
                 ue,
                 at_s,
-                None if poa is None else PoaId(_text(poa)),
+                _poa_id(line["poa"]),
                 None if zone is None else ZoneId(_text(zone)),
                 None if at is None else _position(at),
                 Api(line.get("prompted_by", Api.LOCATION)),
             )
         case "Attached":
-            return Attached(ue, at_s, PoaId(_text(line["poa"])), ZoneId(_text(line["zone"])))
+            return Attached(ue, at_s, _poa_id(line["poa"]), ZoneId(_text(line["zone"])))
         case "Left":
-            return Left(ue, at_s, PoaId(_text(line["poa"])), ZoneId(_text(line["zone"])))
+            return Left(ue, at_s, _poa_id(line["poa"]), ZoneId(_text(line["zone"])))
         case "Located":
             return Located(ue, at_s, _position(line["at"]))
         case "CellSeen":
             return CellSeen(ue, at_s, None if line["cell"] is None else _text(line["cell"]))
         case _:
             raise ValueError(f"{kind!r} is nothing that can be seen")
+
+
+def _poa_id(poa: object) -> PoaId | None:
+    return None if poa is None else PoaId(_text(poa))
 
 
 def _poa(poa: Mapping[str, Any]) -> Poa:

@@ -1,5 +1,6 @@
 """Answers of the Location API's queries; those of v2 and of v3 are alike.
 
+What v3 has besides is not read: civicInfo, and relativeLocationInfo, which in the hosted sandbox is no true distance.
 Source: ETSI GS MEC 013 V2.2.1 and V3.1.1, clause 6.2.2, as the MEC Sandbox speaks it: arrays are absent when empty,
 coordinates are one-element arrays.
 """
@@ -17,13 +18,15 @@ _V2_WORDS = {"LTE": "Macro", "5G NR": "Smallcell"}
 def parse_user(body: bytes, ue: UeId, asked_s: float) -> Observation:
     """What `queries/users?address=…` says of one UE; without POA and zone if it is not attached.
 
+    A user without an address is an error and not somebody else: to be absent from the list is to be disconnected.
     Source: clause 6.2.2 (UserList, UserInfo). Raises MecPayloadError naming the field.
     """
-    for user in list(Fields.of(body).object("userList").objects("user")):
-        if "address" in user and user.text("address") == ue:
-            poa, zone = PoaId(user.text("accessPointId")), ZoneId(user.text("zoneId"))
-            return Observation(ue, asked_s, poa, zone, user.position("locationInfo"))
-    return Observation(ue, asked_s, None, None, None)
+    users = Fields.of(body).object("userList").objects("user")
+    mine = [user for user in users if user.text("address") == ue]
+    if not mine:
+        return Observation(ue, asked_s, None, None, None)
+    poa, zone = PoaId(mine[0].text("accessPointId")), ZoneId(mine[0].text("zoneId"))
+    return Observation(ue, asked_s, poa, zone, mine[0].position("locationInfo"))
 
 
 def parse_zones(body: bytes) -> list[ZoneId]:
@@ -34,7 +37,8 @@ def parse_zones(body: bytes) -> list[ZoneId]:
 def parse_access_points(body: bytes) -> list[tuple[PoaId, Position, str]]:
     """Id, position and connectionType of each POA of `queries/zones/{zoneId}/accessPoints` that has a position.
 
-    Source: clause 6.2.2 (AccessPointList, AccessPointInfo). Raises MecPayloadError.
+    A connectionType that neither version has is given as it is. Source: clause 6.2.2 (AccessPointList,
+    AccessPointInfo). Raises MecPayloadError.
     """
     found = []
     for poa in Fields.of(body).object("accessPointList").objects("accessPoint"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from pillion.errors import MecPayloadError
 
 LONGEST_BYTES = 4 * 1024 * 1024
 """Of a body: thousands of users."""
+_SHOWN = 60
 
 
 class Fields:
@@ -24,7 +25,11 @@ class Fields:
 
     @classmethod
     def of(cls, body: bytes) -> Fields:
-        """The object that a body is. Raises MecPayloadError."""
+        """The object that a body is. Raises MecPayloadError.
+
+        orjson refuses by itself what Python's own decoder lets through or breaks at: NaN and Infinity, numbers beyond
+        a double, lone surrogates, and more than 1024 levels. Of a repeated member the last one counts.
+        """
         if len(body) > LONGEST_BYTES:
             raise MecPayloadError(f"{len(body)} bytes, more than {LONGEST_BYTES}", place="body")
         try:
@@ -39,15 +44,14 @@ class Fields:
         """Whether there is such a member; null is none."""
         return self._value.get(name) is not None
 
-    @property
-    def only_name(self) -> str | None:
-        """The name of its one member; None if it has more, or none."""
-        return next(iter(self._value)) if len(self._value) == 1 else None
+    def wrapper(self, ending: str) -> str | None:
+        """The name of its one member, if that ends so: then the object proper is in there."""
+        name = next(iter(self._value)) if len(self._value) == 1 else ""
+        return name if name.endswith(ending) else None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of its members."""
-        return tuple(self._value)
+    def is_empty(self, name: str) -> bool:
+        """Whether a text is absent, null or empty, where it may be."""
+        return self._value.get(name) in (None, "")
 
     def is_object(self, name: str) -> bool:
         """Whether a member is an object, where it may also be something else."""
@@ -60,6 +64,13 @@ class Fields:
             raise self.wrong(name, "missing, or not a text")
         return value
 
+    def word(self, name: str, known: Container[str]) -> str:
+        """A text that is one of those that are known."""
+        word = self.text(name)
+        if word not in known:
+            raise self.wrong(name, f"{_shortened(word)} is not known")
+        return word
+
     def object(self, name: str) -> Fields:
         value = self._value.get(name)
         if not isinstance(value, dict):
@@ -71,10 +82,18 @@ class Fields:
         values = self._value.get(name)
         if values is None:
             return
-        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        if not isinstance(values, list):
             raise self.wrong(name, "not a list of objects")
         for index, value in enumerate(values):
+            if not isinstance(value, dict):
+                raise self.wrong(f"{name}[{index}]", "not an object")
             yield Fields(value, f"{self._at(name)}[{index}]")
+
+    def first(self, name: str) -> Fields:
+        """The first object of a list that has to have one."""
+        for value in self.objects(name):
+            return value
+        raise self.wrong(name, "missing, or empty")
 
     def position(self, name: str) -> Position | None:
         """A place on the map, if it is told. Source: ETSI GS MEC 013 V2.2.1, clause 6.2.2 (LocationInfo)."""
@@ -98,4 +117,9 @@ class Fields:
         return float(first)
 
     def _at(self, name: str) -> str:
-        return f"{self.path}.{name}" if self.path else name
+        return f"{self.path}.{_shortened(name)}" if self.path else _shortened(name)
+
+
+def _shortened(word: str) -> str:
+    """Someone else's word as an error shows it: it goes to logs, and may be as long as a body."""
+    return word if len(word) <= _SHOWN else f"{word[:_SHOWN]}…"

@@ -1,30 +1,23 @@
-"""Subscriptions: what is sent to have one, and what the APIs answer.
+"""What the APIs answer about subscriptions: which there are, and whose one is.
 
-Source: ETSI GS MEC 013 V2.2.1, clauses 6.3 and 7.6 to 7.11; ETSI GS MEC 012 V2.2.1, clauses 6.3, 7.6. The MEC Sandbox
-sends no Location header with either: a subscription's URL is in its body.
+Source: ETSI GS MEC 013 V2.2.1, clauses 6.3 and 7; V3.1.1, clauses 6.3 and 7; ETSI GS MEC 012 V2.2.1, clauses 6.3 and 7.
+Whether V3.1.1 wraps them in a member of their name is not settled: both are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from pillion.core.model import UeId
 from pillion.mec.wire.reading import Fields
 
-_IPV4 = 1
-_EACH_SECOND = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of subscription: its type, its API and path there, and its body for one UE and callback URL."""
-
-    type: str
-    api: str
-    path: str
-    body: Callable[[UeId, str], dict[str, Any]]
+_V2_KINDS = (
+    "userTrackingSubscription",
+    "zonalTrafficSubscription",
+    "zoneStatusSubscription",
+    "circleNotificationSubscription",
+    "distanceNotificationSubscription",
+    "periodicNotificationSubscription",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,58 +30,37 @@ class Listed:
 
 
 def parse_subscription_list(body: bytes) -> list[Listed]:
-    """The subscriptions of a list: of one kind in MEC 013 V2.2.1, of all in MEC 012. Raises MecPayloadError."""
+    """The subscriptions of a list, none if it has none. Raises MecPayloadError.
+
+    Location v2 lists those of one kind whole; v3, in a wrapper or bare, and the RNIS link to them.
+    """
     top = Fields.of(body)
-    if "notificationSubscriptionList" not in top:
-        links = top.object("_links")
-        return [
-            Listed(each.text("href"), each.text("subscriptionType"), None) for each in links.objects("subscription")
-        ]
+    if "_links" in top:
+        return _linked(top.object("_links"))
+    if "subscription" in top or "resourceURL" in top:
+        return _linked(top)
     listed = top.object("notificationSubscriptionList")
-    return [
-        Listed(each.text("resourceURL"), kind, _callback(each))
-        for kind in listed.names
-        if kind != "resourceURL"
-        for each in listed.objects(kind)
+    whole = [
+        Listed(each.text("resourceURL"), kind, _callback(each)) for kind in _V2_KINDS for each in listed.objects(kind)
     ]
+    return whole + _linked(listed)
 
 
 def callback_of(body: bytes) -> str | None:
     """The callback URL of one subscription, if it has one. Raises MecPayloadError."""
     top = Fields.of(body)
-    return _callback(top.object(top.only_name) if top.only_name else top)
+    wrapper = top.wrapper("Subscription")
+    return _callback(top.object(wrapper) if wrapper else top)
+
+
+def _linked(links: Fields) -> list[Listed]:
+    return [Listed(each.text("href"), each.text("subscriptionType"), None) for each in links.objects("subscription")]
 
 
 def _callback(subscription: Fields) -> str | None:
+    """An object with the URL in Location v2, the URL itself elsewhere."""
     if "callbackReference" not in subscription:
         return None
     if subscription.is_object("callbackReference"):
         return subscription.object("callbackReference").text("notifyURL")
     return subscription.text("callbackReference")
-
-
-def _user_tracking(ue: UeId, callback: str) -> dict[str, Any]:
-    return {"userTrackingSubscription": {"address": ue, "callbackReference": {"notifyURL": callback}}}
-
-
-def _periodic(ue: UeId, callback: str) -> dict[str, Any]:
-    wanted = {"address": [ue], "callbackReference": {"notifyURL": callback}, "frequency": _EACH_SECOND}
-    return {"periodicNotificationSubscription": wanted}
-
-
-def _rnis(type_: str, filter_name: str, **filtered: object) -> Kind:
-    def body(ue: UeId, callback: str) -> dict[str, Any]:
-        by_ue = {} if filtered else {"associateId": [{"type": _IPV4, "value": ue}]}
-        return {"subscriptionType": type_, "callbackReference": callback, filter_name: by_ue | filtered}
-
-    return Kind(type_, "rni/v2", "subscriptions", body)
-
-
-KINDS = (
-    Kind("userTrackingSubscription", "location/v2", "subscriptions/userTracking", _user_tracking),
-    Kind("periodicNotificationSubscription", "location/v2", "subscriptions/periodic", _periodic),
-    _rnis("CellChangeSubscription", "filterCriteriaAssocHo"),
-    _rnis("RabEstSubscription", "filterCriteriaQci", qci=80),
-    _rnis("NrMeasRepUeSubscription", "filterCriteriaNrMrs"),
-)
-"""What is subscribed to for a UE. RabEst has no filter by UE; a UE on 5G shows up in the RNIS's NrMeasRepUe alone."""
