@@ -88,5 +88,6 @@ def _spared(plan: Plan) -> list[list[object]]:
     for fault in FAULTS:
         for step in plan.steps:
             if (fault, step.id) not in made:
-                rows.setdefault((str(fault), fault.spares[type(step.work)]), []).append(step.id)
+                reason = fault.spares.get(type(step.work)) or fault.otherwise
+                rows.setdefault((str(fault), reason), []).append(step.id)
     return [[fault, ", ".join(steps), reason] for (fault, reason), steps in rows.items()]

@@ -77,6 +77,8 @@ class Fault:
     spares: Mapping[type[Work], str] = field(default_factory=dict, hash=False)
     lasts_s: float | None = None
     only: Callable[[Work], bool] = lambda _: True
+    otherwise: str = ""
+    """Why all other work cannot be hurt."""
 
     def __str__(self) -> str:
         return f"{self.name} {_WHEN.get(self.do, '')}".strip()
@@ -141,7 +143,7 @@ FAULTS = (
     Fault("unheard", Do.UNHEARD, Hurts.FAILS),
     Fault("time-out", Do.BEGIN, Hurts.FAILS),
     Fault("kill-helper", Do.BEGIN, Hurts.MAY, dict.fromkeys(_WITHOUT_HELPER, "does not need the helper")),
-    Fault("kill-criu", Do.BEGIN, Hurts.MAY, only=lambda work: _runs_criu(work)),
+    Fault("kill-criu", Do.BEGIN, Hurts.MAY, only=lambda work: _runs_criu(work), otherwise="runs no CRIU"),
 )
 
 
