@@ -39,10 +39,13 @@ async def fresh_lab(*apps: str, file: Path = LAB_FILE) -> AsyncIterator[tuple[La
 
 
 _PROGRAM = """
-import asyncio, sys
+import asyncio, logging, sys
 from pathlib import Path
 from pillion import app, config
 from pillion.lab.state import LabState
+
+logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO)
+logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 async def main():
     whole, source = config.load(Path(sys.argv[1])), sys.argv[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -238,3 +239,33 @@ def test_a_pagemap_that_cannot_be_read_is_refused_by_name(tmp_path: Path, data: 
     pagemap.write_bytes(data)
     with pytest.raises(Refused, match=rf"pagemap-1\.img.*{said}"):
         _ = pages_file(pagemap), segments(pagemap)
+
+
+class DumpingEngine(Engine):
+    """One whose CRIU writes a checkpoint to where its configuration says, tracked connections among it."""
+
+    def __init__(self, root: Path, configuration: Path) -> None:
+        super().__init__(root)
+        self.configuration = configuration
+
+    def get(self, path: str) -> Any:
+        found = super().get(path)
+        found["State"] = {"Running": True, "Paused": False, "Pid": os.getpid()}
+        return found
+
+    def post(self, path: str, body: Any) -> None:
+        images = Path(self.configuration.read_text().split()[1])
+        images.rmdir()
+        write_checkpoint(images, [{0x1000: b"a" * 4096}])
+        for name in ("netns-ct-10.img", "netns-exp-10.img", "netns-10.img"):
+            (images / name).write_bytes(b"x" * 100_000)
+
+
+@pytest.mark.parametrize("name", ["first", "last"])
+def test_connections_that_the_kernel_tracked_are_no_part_of_a_checkpoint(hosts: Hosts, tmp_path: Path, name: str):
+    engine = DumpingEngine(tmp_path / "docker", tmp_path / "here" / "lab" / "criu" / f"{SOURCE}.conf")
+    taken = hosts.here.take(engine, SOURCE, name)  # type: ignore[arg-type]
+    kept = {path.name for path in (hosts.here.of(SOURCE) / name).iterdir()}
+    assert "netns-10.img" in kept
+    assert not {"netns-ct-10.img", "netns-exp-10.img"} & kept
+    assert taken["bytes"] < 200_000

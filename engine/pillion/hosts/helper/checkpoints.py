@@ -44,6 +44,10 @@ _TRIES = 3
 _OPTIONS = "tcp-close\nskip-in-flight\nnetwork-lock skip\n"
 """Connections cannot move along with another address, so they are closed, also half-open ones, and need no lock."""
 
+_TRACKED = ("netns-ct-*.img", "netns-exp-*.img")
+"""Connections as the kernel's firewall tracks them, which CRIU dumps in any case. All are closed, so nobody needs them;
+and what is restored is in the next checkpoint again, with those that came since: each migration took longer."""
+
 
 class Checkpoints:
     """One lab's checkpoints on this host; `folder` is the lab's, with the CRIU configurations that annotations name."""
@@ -87,6 +91,8 @@ class Checkpoints:
                 if "already exists" not in refusal.problem:
                     continue
             seconds = time.monotonic() - started
+            for image in (image for pattern in _TRACKED for image in images.glob(pattern)):
+                image.unlink()
             try:
                 size = check(images)
             except Refused as refusal:
