@@ -19,7 +19,7 @@ from tests.sandbox.callbacks import Callbacks, callbacks
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, JSON (None for an empty body), Location header and media type."""
+    """Status, JSON or plain text (None for an empty body), Location header and media type."""
 
     status: int
     document: Any
@@ -46,9 +46,10 @@ class Lockstep:
         data = body if isinstance(body, bytes) else json.dumps(body) if body is not None else None
         async with self._http.request(method, url, data=data) as answer:
             raw = await answer.read()
+            is_text = answer.content_type == "text/plain"
             return Answer(
                 answer.status,
-                orjson.loads(raw) if raw else None,
+                (raw.decode() if is_text else orjson.loads(raw)) if raw else None,
                 answer.headers.get("Location"),
                 answer.headers.get("Content-Type", ""),
             )

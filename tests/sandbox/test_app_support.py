@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 import aiohttp
@@ -12,6 +14,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pillion.sandbox.faults import Fault
+from pillion.sandbox.server import sandbox
+from tests.sandbox.callbacks import callbacks
 from tests.sandbox.junk import is_about_decoding, spoiled
 from tests.sandbox.lockstep import Lockstep, lockstep
 from tests.sandbox.mec_apps import (
@@ -87,6 +91,37 @@ async def test_an_app_that_does_not_confirm_is_gone_after_ten_simulated_seconds(
         assert await status(s, "GET", f"{SUPPORT}/applications/a1/subscriptions") == 404
         await s.tick(20)
         assert len(s.callbacks.documents("end")) == 1
+
+
+@asynccontextmanager
+async def by_the_clock() -> AsyncIterator[Lockstep]:
+    """A sandbox that ticks by itself once it is driven, which nobody does."""
+    async with callbacks() as taking, sandbox(port=0, control_port=0) as listening, aiohttp.ClientSession() as http:
+        yield Lockstep(listening, http, taking)
+
+
+@pytest.mark.looptime
+async def test_an_app_that_does_not_confirm_is_gone_after_ten_seconds_though_nothing_moves() -> None:
+    async with by_the_clock() as s:
+        await make_app(s, "a1")
+        await subscribe_to_termination(s, "a1", "end")
+        await s.send("DELETE", f"{APPLICATIONS}/a1")
+        await asyncio.sleep(9)
+        assert await status(s, "GET", f"{SUPPORT}/applications/a1/subscriptions") == 200
+        await asyncio.sleep(1.1)
+        assert await status(s, "GET", f"{SUPPORT}/applications/a1/subscriptions") == 404
+        assert s.live.world.ticks == 0
+
+
+@pytest.mark.looptime
+async def test_an_app_that_confirmed_takes_none_of_the_time_of_the_next_one_of_its_id() -> None:
+    async with by_the_clock() as s:
+        for wait_s in (6, 6):
+            await make_app(s, "a1")
+            await subscribe_to_termination(s, "a1", "end")
+            await s.send("DELETE", f"{APPLICATIONS}/a1")
+            await asyncio.sleep(wait_s)
+            assert await status(s, "POST", f"{SUPPORT}/applications/a1/confirm_termination", TERMINATING) == 204
 
 
 async def test_an_app_that_nobody_asked_to_be_told_of_is_gone_at_once() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pillion.sandbox.faults import Fault
 from pillion.sandbox.location import float32
 from tests.sandbox.cities import METRE_EAST_DEG
 from tests.sandbox.location_v3 import (
@@ -254,6 +255,14 @@ async def test_a_put_keeps_how_often_was_told_and_who_is_inside_and_tests_the_ca
         test, left = s.callbacks.documents("after")
         assert test["notificationType"] == "TestNotification"
         assert left["userLocationEvent"] == LEAVING
+
+
+async def test_a_test_notification_goes_wrong_on_demand_as_well() -> None:
+    async with lockstep() as s:
+        s.live.faults.begin(Fault.LOST, 60)
+        await subscribe(s, "UserArea", "lost", requestTestNotification=True)
+        await s.live.told()
+        assert s.callbacks.received == []
 
 
 async def test_a_subscription_ends_with_its_deadline() -> None:

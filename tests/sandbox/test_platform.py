@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pillion.sandbox.geodesy import geodesic_m
+from pillion.sandbox.geodesy import Point, geodesic_m
 from tests.sandbox.cities import monaco
 from tests.sandbox.junk import is_about_decoding, spoiled
 from tests.sandbox.location_v2 import KEYS, subscribe
@@ -288,6 +288,15 @@ async def test_a_ue_that_is_put_beside_a_poa_is_served_by_it_at_the_next_pass() 
 
 POINT = {"type": "Point", "coordinates": [7.42, 43.73]}
 PLACED = {"assetName": VEHICLE, "assetType": "UE", "location": POINT}
+EAST = [[7.42, 43.73], [7.43, 43.73]]
+
+
+def line(*coordinates: object) -> dict[str, object]:
+    return {"type": "LineString", "coordinates": list(coordinates)}
+
+
+DRIVE: dict[str, object] = {"path": line(*EAST), "eopMode": "REVERSE", "velocity": 10}
+REPATHED = {"assetName": VEHICLE, "assetType": "UE"} | DRIVE
 
 
 @pytest.mark.parametrize(
@@ -300,10 +309,20 @@ PLACED = {"assetName": VEHICLE, "assetType": "UE", "location": POINT}
         (VEHICLE, {"location": {"type": "Point", "coordinates": [7.42, True]}}, 400),
         (VEHICLE, {"location": {"type": "Point", "coordinates": [7.42, 430]}}, 400),
         (VEHICLE, {"location": {"type": "Polygon", "coordinates": [7.42, 43.73]}}, 400),
-        (VEHICLE, {"velocity": 30}, 400),
-        (VEHICLE, {"eopMode": "REVERSE"}, 400),
-        (VEHICLE, {"path": {"type": "LineString", "coordinates": [[7.42, 43.73], [7.43, 43.73]]}}, 400),
         (VEHICLE, {"location": 7}, 500),
+        (VEHICLE, {"location": json.dumps(POINT)}, 500),
+        (VEHICLE, {"velocity": -1}, 400),
+        (VEHICLE, DRIVE | {"velocity": 1e39}, 400),
+        (VEHICLE, {"eopMode": "DANCE"}, 400),
+        (VEHICLE, DRIVE | {"eopMode": ""}, 400),
+        (VEHICLE, DRIVE | {"path": line()}, 400),
+        (VEHICLE, DRIVE | {"path": line(EAST[0])}, 400),
+        (VEHICLE, DRIVE | {"path": line(EAST[0], EAST[0])}, 400),
+        (VEHICLE, DRIVE | {"path": line(EAST[0], [7.42, 43.73, 0])}, 400),
+        (VEHICLE, DRIVE | {"path": line(EAST[0], [-172.58, -43.73])}, 400),
+        (VEHICLE, DRIVE | {"path": line([0.0, 0.0], [0.0, 1e-305])}, 400),
+        (VEHICLE, DRIVE | {"path": POINT}, 400),
+        (VEHICLE, DRIVE | {"path": "7.42,43.73"}, 500),
         ("nothing", {"assetName": "nothing"}, 400),
         ("w6", {"assetName": "w6", "assetType": "POA"}, 400),
     ],
@@ -313,6 +332,48 @@ async def test_what_cannot_be_moved_stays_where_it_is(asset: str, members: dict[
         before = (await s.send("GET", GEODATA)).document
         assert (await call(s, "POST", f"{GEODATA}/{asset}", PLACED | members))[0] == status
         assert (await s.send("GET", GEODATA)).document == before
+
+
+async def place_of(s: Lockstep) -> Point:
+    longitude, latitude = (await s.send("GET", f"{GEODATA}/{VEHICLE}")).document["location"]["coordinates"]
+    return Point(latitude, longitude)
+
+
+async def test_a_ue_on_another_path_drives_along_it_from_its_start_once_it_moves() -> None:
+    async with lockstep() as s:
+        before = (await s.send("GET", f"{GEODATA}/{VEHICLE}")).document
+        assert await call(s, "POST", f"{GEODATA}/{VEHICLE}", REPATHED) == (200, "")
+        assert (await s.send("GET", f"{GEODATA}/{VEHICLE}")).document == before | DRIVE
+        s.live.drive(True)
+        start = Point(43.73, 7.42)
+        for seconds in range(1, 4):
+            await s.tick()
+            assert geodesic_m(start, await place_of(s)) == pytest.approx(10 * seconds, abs=0.5)
+        assert await call(s, "POST", f"{GEODATA}/{VEHICLE}", REPATHED | {"velocity": 20}) == (200, "")
+        await s.tick()
+        assert geodesic_m(start, await place_of(s)) == pytest.approx(20, abs=0.5)
+        assert await call(s, "POST", f"{GEODATA}/{VEHICLE}", REPATHED | {"velocity": None}) == (200, "")
+        assert "velocity" not in (await s.send("GET", f"{GEODATA}/{VEHICLE}")).document
+        stands = await place_of(s)
+        await s.tick(3)
+        assert await place_of(s) == stands
+
+
+@pytest.mark.parametrize("leave_out", [(), ("path",)])
+async def test_a_ue_drives_on_when_what_was_read_of_it_is_sent_back(leave_out: tuple[str, ...]) -> None:
+    """Without the path its speed and the path's end do not matter."""
+    async with lockstep() as s, lockstep() as other:
+        for each in (s, other):
+            each.live.drive(True)
+            await each.tick(5)
+        asset = (await s.send("GET", f"{GEODATA}/{VEHICLE}")).document
+        for name in leave_out:
+            del asset[name]
+            asset |= {"velocity": 5, "eopMode": "REVERSE"}
+        assert await call(s, "POST", f"{GEODATA}/{VEHICLE}", asset) == (200, "")
+        for each in (s, other):
+            await each.tick()
+        assert await place_of(s) == await place_of(other)
 
 
 async def test_distances_are_geodesic_between_assets_or_to_a_point() -> None:
@@ -364,6 +425,7 @@ async def test_whatever_is_sent_is_granted_or_refused_and_the_world_ticks_on(dat
             (MOBILITY, handover(VEHICLE, IN_MEP1)),
             (APPLICATIONS, {"id": "x", "name": "cam", "nodeName": "mep1", "persist": False}),
             (f"{GEODATA}/{VEHICLE}", PLACED),
+            (f"{GEODATA}/{VEHICLE}", REPATHED),
             (f"{GEODATA}/{VEHICLE}/distanceTo", {"assetName": "w1", "latitude": 43.7, "longitude": 7.4}),
             (f"{GEODATA}/{VEHICLE}/withinRange", {"latitude": 43.7, "longitude": 7.4, "radius": 10}),
         ]
@@ -374,4 +436,4 @@ async def test_whatever_is_sent_is_granted_or_refused_and_the_world_ticks_on(dat
                 if status == 500:
                     assert is_about_decoding(text)
         await s.tick(2)
-        assert len(await users(s)) == 12
+        assert len(await users(s)) >= 11, "all but the one whose path may lead out of coverage"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pillion.sandbox.faults import Fault
 from pillion.sandbox.rnis_notifications import event_of_handover
 from pillion.sandbox.world import Change
 from tests.sandbox.radio import FIVE_G, FOUR_G, OTHER_4G, OTHER_5G, PLMN, POAS, VEHICLE, WIFI, ecgi, subscriber
@@ -216,6 +217,14 @@ async def test_a_test_notification_is_sent_by_specification_only(strict: bool) -
         await s.live.told()
         test = {"notificationType": "TestNotification", "_links": {"subscription": {"href": url}}}
         assert s.callbacks.told == ([("asked", test)] if strict else [])
+
+
+async def test_a_test_notification_goes_wrong_on_demand_as_well() -> None:
+    async with subscriber(strict=True) as s:
+        s.live.faults.begin(Fault.LOST, 60)
+        await s.subscribe("asked", "RabEst", requestTestNotification=True)
+        await s.live.told()
+        assert s.callbacks.told == []
 
 
 async def test_nothing_is_told_after_the_scenario_has_ended() -> None:

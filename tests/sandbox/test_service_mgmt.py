@@ -45,13 +45,13 @@ async def named(s: Lockstep, query: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("category", "id_", "api"),
-    [("Location", "locationId", "location/v2/"), ("RNI", "rniId", "rni/v2/"), ("AMS", "amsId", "amsi/v1/")],
+    [("Location", "locationId", "location/v2/"), ("RNI", "rniId", "rni/v2/"), ("AMSI", "amsId", "amsi/v1/")],
 )
 async def test_the_root_of_an_api_is_found_by_its_category_at_once(category: str, id_: str, api: str) -> None:
     async with lockstep() as s:
         for asked in (category, id_):
             (found,) = (await s.send("GET", f"{ALL}?ser_category_id={asked}")).document
-            assert found["serCategory"]["name"] == category
+            assert (found["serCategory"]["id"], found["serCategory"]["name"]) == (id_, category)
             assert found["transportInfo"]["endpoint"]["uris"] == [f"{s.listening.api_url}/{api}"]
             assert (found["state"], found["serializer"], found["isLocal"]) == ("ACTIVE", "JSON", True)
             assert (await s.send("GET", f"{ALL}/{found['serInstanceId']}")).document == found

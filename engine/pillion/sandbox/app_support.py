@@ -2,7 +2,8 @@
 
 The order of a MEC app's life: the control plane makes an instance, the app confirms that it is ready, and only then
 may it ask for anything that is its own. When the control plane deletes the instance, those of its subscribers that
-asked for it are told; the instance is gone once it confirms, or after 10 simulated seconds of ticks.
+asked for it are told; the instance is gone once it confirms, or after 10 seconds: by the clock as in the original,
+whether anything moves or not, and in lockstep by ticks, which are all the time that passes there.
 
 As in the original, a callback that confirms the termination before it answers waits for itself, and the link to
 `confirm_termination` in the notification lacks the instance, so that a client has to build the URL itself; with
@@ -12,6 +13,7 @@ Source: ETSI GS MEC 011 V2.2.1, clauses 5.2.2, 5.2.3 and 7.2, as AdvantEDGE v1.9
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from http import HTTPStatus
 
@@ -35,7 +37,7 @@ from pillion.sandbox.world import Change
 
 API = "mec_app_support/v1"
 GRACE_S = 10
-"""Simulated seconds that a deleted instance has to end."""
+"""Seconds that a deleted instance has to end."""
 
 
 class AppSupport:
@@ -71,9 +73,10 @@ class AppSupport:
         return []
 
     def refreshed(self) -> list[Notification]:
-        """Nothing to tell; but whose time to end is over is gone from now on."""
-        for app_id in self._applications.overdue(self._live.elapsed_s):
-            self._gone(app_id)
+        """Nothing to tell; but in lockstep, whose time to end is over is gone from now on."""
+        if self._live.lockstep:
+            for app in self._applications.overdue(self._live.elapsed_s):
+                self._end(app)
         return []
 
     def forget(self) -> None:
@@ -88,6 +91,8 @@ class AppSupport:
             self._gone(app.id)
             return
         self._applications.leave(app.id, self._live.elapsed_s + GRACE_S)
+        if not self._live.lockstep:
+            asyncio.get_running_loop().call_later(GRACE_S, self._end, app)
         told = [self._termination(each, app) for each in subscriptions]
         self._live.faults.deliver(self.line, told)
 
@@ -101,6 +106,11 @@ class AppSupport:
             "_links": subscription.links() | {"confirmTermination": confirm},
         }
         return Notification(subscription.callback_url, document)
+
+    def _end(self, app: Application) -> None:
+        """Its time is over; nothing if it has ended by itself, even if its id was given again."""
+        if self._applications.is_leaving(app):
+            self._gone(app.id)
 
     def _gone(self, app_id: str) -> None:
         self._subscriptions.drop(app_id)
@@ -122,7 +132,7 @@ class AppSupport:
         await request.read()
         async with self.line.turn():
             app = self._applications.ready(request.match_info["app"])
-            if not self._applications.is_leaving(app.id):
+            if not self._applications.is_leaving(app):
                 raise Refused(HTTPStatus.BAD_REQUEST, "Unexpected App Confirmation Termination Notification")
             body = Members(request, await document_of(request))
             action = body.text("operationAction")

@@ -105,12 +105,13 @@ class Applications:
         """It has been deleted, and has until then to end."""
         self._leaving[id_] = until_s
 
-    def is_leaving(self, id_: str) -> bool:
-        return id_ in self._leaving
+    def is_leaving(self, app: Application) -> bool:
+        """Whether this very instance, and not a later one of its id, has been deleted and has not ended."""
+        return app.id in self._leaving and self._known[app.id] is app
 
-    def overdue(self, now_s: float) -> list[str]:
+    def overdue(self, now_s: float) -> list[Application]:
         """Those whose time to end is over."""
-        return [id_ for id_, until_s in self._leaving.items() if until_s <= now_s]
+        return [self._known[id_] for id_, until_s in self._leaving.items() if until_s <= now_s]
 
     def remove(self, id_: str) -> None:
         """It is gone."""

@@ -168,7 +168,7 @@ class _Resource:
     def _begin(self, subscription: Subscription) -> None:
         subscription.begins(self._live.elapsed_s)
         if subscription.wants_test:
-            self._line.put([subscription.test()])
+            self._live.faults.deliver(self._line, [subscription.test()])
 
     async def _sent(self, request: web.Request) -> Subscription:
         """The subscription in the body, in either form. Raises Refused."""

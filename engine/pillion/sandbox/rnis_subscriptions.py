@@ -155,7 +155,7 @@ class RnisSubscriptions:
         async with self.line.turn():
             made = self._subscriptions.add(lambda id_: Subscription(id_, f"{url}/{id_}", f"{url}/{id_}", terms))
             if self._live.strict and terms.document.get("requestTestNotification"):
-                self.line.put([callback_test(made)])
+                self._live.faults.deliver(self.line, [callback_test(made)])
         return created(request, made.document(), made.url, with_location=False)
 
     async def _get(self, request: web.Request) -> web.Response:

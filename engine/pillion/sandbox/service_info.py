@@ -75,12 +75,12 @@ def rest_transport(uri: str) -> dict[str, object]:
     }
 
 
-def own_info(name: str, category: str, api: str) -> dict[str, object]:
+def own_info(name: str, category_id: str, category: str, api: str) -> dict[str, object]:
     """What a service of the platform's own says."""
     version = api.rpartition("/")[2]
     return {
         "serName": name,
-        "serCategory": {"href": "catalogueHref", "id": f"{category.lower()}Id", "name": category, "version": version},
+        "serCategory": {"href": "catalogueHref", "id": category_id, "name": category, "version": version},
         "version": "2.2.1",
         "state": "ACTIVE",
         "serializer": "JSON",

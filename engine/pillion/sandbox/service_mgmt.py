@@ -32,11 +32,11 @@ from pillion.sandbox.world import Change
 
 API = "mec_service_mgmt/v1"
 OWN = {
-    "Location": ("meep-loc-serv", location.API),
-    "RNI": ("meep-rnis", rnis_data.API),
-    "AMS": ("meep-ams", app_mobility_terms.API),
+    "Location": ("meep-loc-serv", "locationId", "Location", location.API),
+    "RNI": ("meep-rnis", "rniId", "RNI", rnis_data.API),
+    "AMS": ("meep-ams", "amsId", "AMSI", app_mobility_terms.API),
 }
-"""The platform's own services: their category, under which an instance has them; name and API."""
+"""The platform's own services by the name of the instance that has them: name, category's id and name, API."""
 _FILTERS = (
     "ser_instance_id",
     "ser_name",
@@ -203,8 +203,8 @@ class ServiceManagement:
 
 def _own_service(app: Application) -> Service:
     """The service of one of the platform's own instances."""
-    name, api = OWN[app.name]
-    return Service(new_id(), app, own_info(name, app.name, api), api)
+    name, category_id, category, api = OWN[app.name]
+    return Service(new_id(), app, own_info(name, category_id, category, api), api)
 
 
 def _read_terms(body: Members, app: Application) -> dict[str, object]:

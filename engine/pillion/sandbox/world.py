@@ -138,6 +138,18 @@ class World:
         state.at = at
         state.selected = self._coverage.select(at, state.ue.wireless_types, state.selected)
 
+    def repath(self, ue: Ue) -> None:
+        """Let a UE drive as this says, from the start of its path on; until it moves it stays where it is.
+
+        Raises KeyError if there is none of that id.
+        """
+        state = self._ues[ue.id]
+        state.ue, state.track, state.fraction = ue, track_of(ue), 0.0
+
+    def ues(self) -> list[Ue]:
+        """Every UE as it drives now, in scenario order."""
+        return [state.ue for state in self._ues.values()]
+
     def place_of(self, ue: str) -> Point:
         """Where a UE is, whether the network knows it or not. Raises KeyError if there is none."""
         return self._ues[ue].at
