@@ -326,7 +326,7 @@ async def test_events_are_told_from_the_journal_as_lines_or_as_data(process: Pil
     lines = await asyncio.to_thread(process, "events", "-t", OURS)
     assert (lines.code, lines.err) == (0, "")
     assert len(lines.out.splitlines()) == len(story)
-    assert " MigrationRequested a2 (app=a2 target=mec2)" in lines.out
+    assert " MigrationRequested a2 (app=a2 target=mec2 trigger=operator)" in lines.out
     data = await asyncio.to_thread(process, "events", "-t", OURS, PILLION_FORMAT="json")
     records = [json.loads(line) for line in data.out.splitlines()]
     assert [record["kind"] for record in records] == [type(fact).__name__ for _, fact in story]

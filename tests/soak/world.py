@@ -196,8 +196,8 @@ class Story:
         self.served: set[str] = set()
         """Containers of A2 that served at some time."""
         self.stood_still: list[tuple[float, float]] = []
-        """From when to when, on the monotonic clock, a source was fenced that served again."""
-        self._fenced_s = 0.0
+        """From when to when, on the monotonic clock, a source was fenced that served again, with a target started."""
+        self._fenced_s = self._thawed_s = 0.0
 
     def begin(self) -> None:
         """A new case: what came before is only remembered in the fleet."""
@@ -220,7 +220,9 @@ class Story:
             case RelocationBegan() | StepDone(step="fence"):  # a killed engine may not have noted the fence itself
                 self._fenced_s = record.now_s
             case StepUndone(step="fence"):
-                self.stood_still.append((self._fenced_s, record.now_s))
+                self._thawed_s = record.now_s
+            case StepUndone(step="start"):  # undone after the fence; where none was started, the fence may have failed
+                self.stood_still.append((self._fenced_s, self._thawed_s))
 
     def facts(self, kind: type[Fact]) -> list[Fact]:
         """The facts of that kind since `begin`."""
