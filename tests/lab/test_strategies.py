@@ -83,6 +83,6 @@ async def test_what_a_strategy_would_lose_is_refused_and_nothing_happens(lab: La
 
 
 async def test_a_fault_in_a_migration_by_m1_leaves_the_source_serving_and_the_next_one_succeeds(lab: Lab) -> None:
-    case = all_cases("M1")["kill-dockerd in the midst of send-filesystem (target)"]
+    case = all_cases("M1")["kill-dockerd in the midst of send-filesystem (target), flattened anew"]
     async with Bench.open(lab, "M1") as bench:
         assert (await bench.run(case))["on"] == "source"
