@@ -34,7 +34,7 @@ from pillion.core.measures import summarise
 from pillion.core.model import UeId
 from pillion.errors import MecError
 from pillion.experiments.http import ask, ask_json, control_sandbox
-from pillion.experiments.ue import asking
+from pillion.experiments.ue import Ue, asking
 from pillion.journal import store
 from pillion.journal.records import Record
 from pillion.lab import up
@@ -178,12 +178,12 @@ _CASES = {
 
 async def run_case(lab: LabSettings, state: LabState, case: Case) -> Facts:
     """Let the sandbox go wrong once; what came of it. Raises Violation."""
-    async with engine(lab, state, LAB_FILE, case.source) as running, AsyncExitStack() as closing:
+    async with engine(lab, state, LAB_FILE, case.source), AsyncExitStack() as closing:
         begun = _Journal(state)
         await begun.until_followed(lab, _FOLLOWED_S)
         ues = [await closing.enter_async_context(asking(lab, state, lab.apps[app].port, _RATE_HZ)) for app in APPS]
-        for app, ue in zip(APPS, ues, strict=True):
-            await ue.answered_by((await running.serving(app))[1])
+        for ue in ues:
+            await _answered(ue)
         began_s, journal, place = time.monotonic(), _Journal(state), begun.known_after()
         try:
             strangers = await _go_wrong(lab, state, case)
@@ -211,6 +211,15 @@ async def run_case(lab: LabSettings, state: LabState, case: Case) -> Facts:
         "handovers": journal.count(HandoverCompleted),
         "migrations": journal.count(MigrationCompleted),
     }
+
+
+async def _answered(ue: Ue) -> None:
+    """Wait until a UE has been answered, by whichever instance: its app may be on its way. Raises Violation."""
+    end_s = time.monotonic() + _FOLLOWED_S
+    while not any(sample.error is None for sample in await ue.samples()):
+        if time.monotonic() > end_s:
+            raise Violation(f"a UE was not answered within {_FOLLOWED_S:g} s")
+        await asyncio.sleep(_LOOK_S)
 
 
 _SAID = (TrackingLost, TrackingResumed, NotificationsLost, NotificationsResumed)
