@@ -97,8 +97,10 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
             keeping = [
                 tasks.create_task(steering.keep(), name="keep steering"),
                 tasks.create_task(watch.run(), name="watch hosts"),
-                tasks.create_task(watch_idle(lab.moved_when_idle, steering, driver), name="watch connections"),
             ]
+            if lab.moved_when_idle:
+                idle = watch_idle(lab.moved_when_idle, steering, driver)
+                keeping.append(tasks.create_task(idle, name="watch connections"))
             following = [
                 tasks.create_task(track(ue, source, _tracking(lab), driver.put), name=f"follow {ue}")
                 for ue in sorted({app.ue for app in started.apps})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
@@ -16,6 +16,7 @@ from pillion.core.state import AppState, Fleet, Visit
 from pillion.errors import UserPlaneError
 from pillion.runtime.idle import watch_idle
 from tests.core.examples import A2, MEC1, MEC2
+from tests.runtime.told import Driver
 
 pytestmark = pytest.mark.looptime
 
@@ -36,15 +37,6 @@ class UserPlane:
         if self.counts is None:
             raise UserPlaneError("away")
         return self.counts
-
-
-@dataclass
-class Driver:
-    fleet: Fleet
-    events: list[Event] = field(default_factory=list)
-
-    async def put(self, event: Event) -> None:
-        self.events.append(event)
 
 
 async def told_within(seconds: float, plane: UserPlane, state: AppState, busy: bool = False) -> list[Event]:

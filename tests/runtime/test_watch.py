@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from pillion.core.events import Event, HostLost, HostReturned, InstanceStopped
+from pillion.core.events import HostLost, HostReturned, InstanceStopped
 from pillion.core.migration import Migration, Phase
 from pillion.core.model import App, AppId, Epoch, HostId, Instance, MigrationId, Readiness, StepId
 from pillion.core.plan import Situation
@@ -16,6 +16,7 @@ from pillion.errors import HostUnreachable, UserPlaneError
 from pillion.hosts.base import ContainerInfo, ContainerState
 from pillion.runtime.watch import Watch, WatchSettings
 from tests.core.examples import A2, MEC1, MEC2, PLANS
+from tests.runtime.told import Driver
 
 SERVING = Instance(A2.id, MEC1, Epoch(2))
 pytestmark = pytest.mark.looptime
@@ -56,15 +57,6 @@ class UserPlane:
         if self.reach is None:
             raise UserPlaneError("restarting")
         return self.reach
-
-
-@dataclass
-class Driver:
-    fleet: Fleet
-    events: list[Event] = field(default_factory=list)
-
-    async def put(self, event: Event) -> None:
-        self.events.append(event)
 
 
 @dataclass

@@ -353,7 +353,7 @@ def _begin(
 ) -> Decision:
     moving_id = MigrationId(f"{state.app.id}-{fleet.next_epoch}")
     moving = Migration(moving_id, state.app, source, target, strategy, forced=forced)
-    if trigger not in (Trigger.PREDICTION, Trigger.HANDOVER, Trigger.RNIS):
+    if trigger not in (Trigger.PREDICTION, *_FOLLOWS):
         moving = replace(moving, wish=Wish(trigger, reason))
     moving, orders = migrations.begin(moving)
     started = MigrationStarted(moving.id, state.app.id, source, target, strategy, trigger, reason)

@@ -173,7 +173,7 @@ def page(rounds: Sequence[Round], failed: Sequence[Failed], machine: Mapping[str
         markdown_table(("cell", "by hand", "engine"), _state_rows(rounds)),
         "## Begun anew by hand",
         _failures(failed),
-        *(f"- {one.cell}, round {one.number}: {one.problem}" for one in failed),
+        *(f"- {one.cell}, round {one.number}: {one.problem.splitlines()[0]}" for one in failed),
         "## By phase and place",
         markdown_table(("cell", "phase", "place", "by hand, s", "engine, s"), _phase_rows(rounds)),
         "## Every round",
