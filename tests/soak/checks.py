@@ -125,7 +125,7 @@ async def _left(
 
 
 _OF_A_LAB = {"ssh", "hosts", "user-plane", "ue", "compose.json", "journal.db", "journal.db-wal", "journal.db-shm"}
-_OF_AN_ENGINE = {"lock", "engine.sock", "sockets"}
+_OF_AN_ENGINE = {"lock", "engine.sock", "sockets", "engine.log"}  # the log: of `pillion demo`'s engine
 
 
 def _left_in(state: LabState) -> list[str]:
