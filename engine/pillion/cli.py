@@ -337,7 +337,7 @@ def experiment() -> None:
 
 
 @experiment.command("run")
-@click.argument("name", type=click.Choice(["viability", "time-available", "event-delays"]))
+@click.argument("name", type=click.Choice(["viability", "time-available", "event-delays", "app-forms"]))
 @click.option(
     "-t",
     "--lab",
@@ -356,12 +356,14 @@ def run_experiment(name: str, lab: Path | None, results: Path) -> None:
     from functools import partial
 
     from pillion import app
-    from pillion.experiments import event_delays, time_available, viability
+    from pillion.experiments import app_forms, event_delays, time_available, viability
 
-    if name != "viability" and lab is not None:
+    if name not in ("viability", "app-forms") and lab is not None:
         raise click.UsageError(f"{name} needs no lab, and takes no --lab")
+    engine = partial(app.engine, follow=False)
     runs: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {
-        "viability": partial(viability.viability, lab, results, partial(app.engine, follow=False)),
+        "viability": partial(viability.viability, lab, results, engine),
+        "app-forms": partial(app_forms.app_forms, lab, results, engine),
         "time-available": partial(time_available.time_available, results),
         "event-delays": partial(event_delays.event_delays, results),
     }

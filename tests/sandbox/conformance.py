@@ -29,6 +29,8 @@ REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "openapi"
 FORMATS = FormatChecker(["ipv4", "ipv6"])
 _WHOLE = "$"
 _SCHEMAS = "#/components/schemas/"
+_SCHEMA_OF_TYPE = {"SerAvailabilityNotification": "ServiceAvailabilityNotification", "": "notification without type"}
+"""Types that do not name their schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Document:
         """
         for name in ("notificationType", "subscriptionType"):
             if name in document:
-                return document[name], document
+                return _SCHEMA_OF_TYPE.get(document[name], document[name]), document
         key, body = next(iter(document.items()))
         return key[0].upper() + key[1:], body
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.sandbox.conformance_requests import FIVE_G, FOUR_G, TIME, Api
+from tests.sandbox.conformance_requests import FIVE_G, FOUR_G, PAST, TIME, Api
 from tests.sandbox.conformance_run import Conformance
 from tests.sandbox.lockstep import Answer, Lockstep
-from tests.sandbox.mec_apps import VEHICLE, device, service
+from tests.sandbox.mec_apps import IN_MEP1, IN_MEP2, VEHICLE, device, service
 
-SUPPORT = Api("mec_app_support/v1", (), (), ())
-SERVICES = Api("mec_service_mgmt/v1", (), (), ())
-AMS = Api("amsi/v1", (), (), ())
+SUPPORT = Api("mec_app_support/v1", ("app-support.yaml",), (), ())
+SERVICES = Api("mec_service_mgmt/v1", ("service-mgmt.yaml",), (), ())
+AMS = Api("amsi/v1", ("ams.yaml",), (), ())
 CONTROL = Api("sandbox-ctrl/v1", (), (), ())
 GIS = Api("gis/v1", (), (), ())
 PLATFORM = (SUPPORT, SERVICES, AMS, CONTROL, GIS)
@@ -24,7 +24,7 @@ END = {"subscriptionType": "AppTerminationNotificationSubscription", "callbackRe
 SERVICE_CHANGES = {"subscriptionType": "SerAvailabilityNotificationSubscription", "callbackReference": CALLBACK}
 MOVES = {"subscriptionType": "MobilityProcedureSubscription", "callbackReference": CALLBACK}
 OTHERS = {"subscriptionType": "AdjacentAppInfoSubscription", "callbackReference": CALLBACK}
-CATEGORY = {"href": "catalogue", "id": "vision", "name": "Vision", "version": "v1"}
+CATEGORY = {"href": "http://10.0.0.9/catalogue", "id": "vision", "name": "Vision", "version": "v1"}
 READY, TERMINATING = {"indication": "READY"}, {"operationAction": "TERMINATING"}
 UE = {"type": "UE_IPv4_ADDRESS", "value": VEHICLE}
 
@@ -37,7 +37,7 @@ async def ask_platform(seen: Conformance, s: Lockstep) -> None:
 
 class _Story:
     def __init__(self, seen: Conformance, s: Lockstep) -> None:
-        self._seen = seen
+        self._seen, self._s = seen, s
         self._undecodable = 400 if s.live.strict else 500
 
     async def told(self) -> None:
@@ -48,6 +48,7 @@ class _Story:
         await self._support()
         await self._services()
         await self._mobility()
+        await self._subscribers()
         await self._end()
 
     async def _ask(self, status: int, api: Api, method: str, path: str, body: object = None) -> Answer:
@@ -142,11 +143,13 @@ class _Story:
 
     async def _services(self) -> None:
         own, transport = "applications/a1/services", service()["transportInfo"]
-        security = {"oAuth2Info": {"grantTypes": ["OAUTH2_CLIENT_CREDENTIALS"]}}
-        elsewhere = {"addresses": [{"host": "10.0.0.9", "port": 80}], "alternative": {"by": "pigeon"}}
+        token = {"grantTypes": ["OAUTH2_CLIENT_CREDENTIALS"], "tokenEndpoint": "http://10.0.0.9/token"}
+        full = transport | {"description": "d", "security": {"oAuth2Info": token}}
+        by_port = {"addresses": [{"host": "10.0.0.9", "port": 80}]}
         for more in (
             {"serCategory": CATEGORY, "scopeOfLocality": "ZONE", "consumedLocalOnly": False},
-            {"transportInfo": transport | {"description": "d", "endpoint": elsewhere, "security": security}},
+            {"transportInfo": full | {"endpoint": by_port}},
+            {"transportInfo": full | {"endpoint": {"alternative": {"by": "pigeon"}}}},
             {"transportInfo": None, "transportId": "sandboxTransport"},
         ):
             made = await self._ask(201, SERVICES, "POST", own, service(**more))
@@ -214,9 +217,34 @@ class _Story:
             for method in ("GET", "PUT", "DELETE") if changed else ("GET", "DELETE"):
                 await self._ask(404, api, method, url, kept.document if method == "PUT" else None)
 
+    async def _subscribers(self) -> None:
+        """Each kind of subscriber is told something: of a service, an adjacent instance, a move, its own end."""
+        await self._ask(
+            201, SERVICES, "POST", "applications/a1/subscriptions", self._told_here(SERVICES, SERVICE_CHANGES)
+        )
+        await self._ask(201, SERVICES, "POST", "applications/a2/services", service())
+        of = {"filterCriteria": {"appInstanceId": "a1"}}
+        for body in (MOVES, OTHERS, MOVES | {"expiryDeadline": PAST}):
+            await self._ask(201, AMS, "POST", "subscriptions", self._told_here(AMS, body | of))
+        for app in ("a1", "a2"):
+            body = {"serviceConsumerId": {"appInstanceId": app}, "deviceInformation": [device()]}
+            await self._ask(201, AMS, "POST", "app_mobility_services", body)
+        for poa in (IN_MEP1, IN_MEP2):
+            await self._s.attach(VEHICLE, poa)
+        await self._ask(201, CONTROL, "POST", "applications", {"id": "a3", "name": "cam", "nodeName": "mep2"})
+        await self._s.tick()
+
+    def _told_here(self, api: Api, body: dict[str, Any]) -> dict[str, Any]:
+        """A subscription whose notifications are held against the documents at the end."""
+        return body | {"callbackReference": self._s.callbacks.at(api.root)}
+
     async def _end(self) -> None:
         """An instance that is deleted, and confirms that it has ended."""
-        await self._ask(201, SUPPORT, "POST", "applications/a1/subscriptions", END | {"appInstanceId": "a1"})
+        asked = self._told_here(SUPPORT, END | {"appInstanceId": "a1"})
+        await self._ask(201, SUPPORT, "POST", "applications/a1/subscriptions", asked)
         await self._ask(204, CONTROL, "DELETE", "applications/a1")
         await self._refused(SUPPORT, "POST", "applications/a1/confirm_termination")
         await self._ask(204, SUPPORT, "POST", "applications/a1/confirm_termination", TERMINATING)
+        await self._s.live.told()
+        for api in PLATFORM:
+            self._seen.listen(api)

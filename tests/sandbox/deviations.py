@@ -60,6 +60,8 @@ class Correction:
 _LOCATION, _RNI = "loc-serv.yaml", "rnis.yaml"
 _LOCATION_V3, _RNI_ETSI = "etsi-mec013-v3.1.1-location.yaml", "etsi-mec012-v2.2.1-rni.yaml"
 
+_SUPPORT, _SERVICES, _AMS = "app-support.yaml", "service-mgmt.yaml", "ams.yaml"
+
 _NO_JSON = "What cannot be decoded is answered with 500"
 _NO_WORD = "The original's refusal is often an empty one"
 _NO_PROBLEM = "The original never sends problem+json"
@@ -71,6 +73,19 @@ _GENERATED = "A fault of the document, which was generated"
 _RNI_NOTIFICATIONS = tuple(
     f"{kind}Notification" for kind in ("CellChange", "RabEst", "RabRel", "MeasRepUe", "NrMeasRepUe")
 )
+
+
+_NO_RULES = "Not in the original, which answers 501"
+_NULL = "The original writes null where there is nothing to say"
+_OPERATIONS_OF_AMS = (
+    "GET /subscriptions",
+    "POST /subscriptions",
+    *(f"{method} /subscriptions/{{subscriptionId}}" for method in ("GET", "PUT", "DELETE")),
+    "POST /app_mobility_services",
+    *(f"{method} /app_mobility_services/{{appMobilityServiceId}}" for method in ("GET", "PUT", "DELETE")),
+)
+_SUBSCRIPTIONS = "/applications/{appInstanceId}/subscriptions"
+_CONFIRMATIONS = tuple(f"POST /applications/{{appInstanceId}}/confirm_{what}" for what in ("ready", "termination"))
 
 
 def _habits(document: str) -> tuple[Deviation, ...]:
@@ -98,6 +113,125 @@ def _termination(document: str) -> tuple[Deviation, ...]:
         Deviation(document, ("AppTerminationNotification",), "$", "never told", _NOT_AN_APP),
     )
 
+
+_PLATFORM = (
+    Deviation(_SUPPORT, ("every operation",), "$", "status 500", _NO_JSON, Manner.ORIGINAL),
+    Deviation(_SUPPORT, ("every operation",), "$", "status 501", _NO_RULES),
+    Deviation(
+        _SUPPORT,
+        tuple(
+            f"{operation} /applications/{{appInstanceId}}/{rules}"
+            for kind in ("dns", "traffic")
+            for operation, rules in (
+                ("GET", f"{kind}_rules"),
+                ("GET", f"{kind}_rules/{{{kind}RuleId}}"),
+                ("PUT", f"{kind}_rules/{{{kind}RuleId}}"),
+            )
+        ),
+        "$",
+        "never granted",
+        _NO_RULES,
+    ),
+    Deviation(
+        _SUPPORT,
+        (
+            *(f"{method} {_SUBSCRIPTIONS}" for method in ("GET", "POST")),
+            *(f"{method} {_SUBSCRIPTIONS}/{{subscriptionId}}" for method in ("GET", "DELETE")),
+            *_CONFIRMATIONS,
+        ),
+        "$",
+        "media type application/json",
+        _NO_PROBLEM,
+        Manner.ORIGINAL,
+    ),
+    Deviation(
+        _SUPPORT,
+        _CONFIRMATIONS,
+        "$",
+        "status 400",
+        "The document has no answer to a body that lacks something or confirms what nobody asked for",
+    ),
+    Deviation(_SERVICES, ("every operation",), "$", "status 500", _NO_JSON, Manner.ORIGINAL),
+    Deviation(_SERVICES, ("response 404",), "$", "empty body", _NO_WORD, Manner.ORIGINAL),
+    Deviation(
+        _SERVICES,
+        ("response 400", "response 403", "response 404"),
+        "$",
+        "media type application/json",
+        _NO_PROBLEM,
+        Manner.ORIGINAL,
+    ),
+    Deviation(
+        _SERVICES,
+        ("CategoryRef",),
+        "$.href",
+        "format uri",
+        "The original's own services have catalogueHref there",
+    ),
+    Deviation(_SERVICES, ("SecurityInfo",), "$", "type", _NULL),
+    Deviation(
+        _SERVICES,
+        ("ServiceInfo",),
+        "$.transportInfo",
+        "missing",
+        "A service over a transport of the platform's names that instead, as the standard has it",
+    ),
+    Deviation(_AMS, ("every operation",), "$", "status 500", _NO_JSON, Manner.ORIGINAL),
+    Deviation(_AMS, ("every operation",), "$", "status 501", _NO_RULES),
+    Deviation(
+        _AMS,
+        (
+            "GET /queries/adjacent_app_instances",
+            "POST /app_mobility_services/{appMobilityServiceId}/deregister_task",
+        ),
+        "$",
+        "never granted",
+        _NO_RULES,
+    ),
+    Deviation(
+        _AMS,
+        (
+            "GET /app_mobility_services/{appMobilityServiceId}",
+            "GET /subscriptions",
+            "POST /subscriptions",
+            "PUT /subscriptions/{subscriptionId}",
+        ),
+        "$",
+        "empty body",
+        _NO_WORD,
+        Manner.ORIGINAL,
+    ),
+    Deviation(
+        _AMS,
+        _OPERATIONS_OF_AMS,
+        "$",
+        "media type application/problem+json",
+        "The document has plain JSON, against the standard",
+        Manner.STRICT,
+    ),
+    *_termination(_AMS),
+    Deviation(_AMS, ("POST /uri_provided_by_subscriber",), "$", "never granted", "What a subscriber has to serve"),
+    Deviation(_AMS, ("TestNotification",), "$", "never told", "The original has no test notifications"),
+    Deviation(
+        _AMS,
+        ("notification without type",),
+        "$",
+        "no such schema",
+        "The original leaves the type of the last notification before a subscription's end empty",
+        Manner.ORIGINAL,
+    ),
+    Deviation(_AMS, ("ExpiryNotification",), "$", "never told", "As above", Manner.ORIGINAL),
+    Deviation(
+        _AMS,
+        ("AdjacentAppInfoNotification",),
+        "$.adjacentAppInfo",
+        "type",
+        f"{_GENERATED}: it says object, and what the items of a list are",
+    ),
+    Deviation(_AMS, ("AdjacentAppInfoNotificationAdjacentAppInfo",), "$.commInterface", "type", _NULL, Manner.ORIGINAL),
+    Deviation(_AMS, ("Link", "LinkType"), "$", "type", _NULL, Manner.ORIGINAL),
+)
+"""Of what a MEC app asks: MEC 011 and MEC 021."""
 
 DEVIATIONS: tuple[Deviation, ...] = (
     *_habits(_LOCATION),
@@ -198,6 +332,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "The original writes nrcellId, with a small c, and its own document has it so",
     ),
     Deviation(_RNI_ETSI, ("NRcgi", "Nrcgi"), "$.nrCellId", "missing", "As above"),
+    *_PLATFORM,
 )
 
 

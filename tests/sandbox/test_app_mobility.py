@@ -219,7 +219,7 @@ async def test_by_specification_a_notification_says_to_which_subscription_it_bel
         await s.attach(VEHICLE, IN_MEP2)
         (told_of_move,) = s.callbacks.documents("moves")
         assert told_of_move["_links"] == {"subscription": {"href": moves.location}}
-        assert told_of_move["targetAppInfo"] == {"appInstanceId": "a2", "commInterface": []}
+        assert told_of_move["targetAppInfo"] == {"appInstanceId": "a2"}
         await make_app(s, "a3", "mep3")
         await s.live.told()
         (told_of_apps,) = s.callbacks.documents("adjacent")

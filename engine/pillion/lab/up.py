@@ -104,15 +104,25 @@ async def _remove(lab: LabSettings, state: LabState) -> None:
 
 
 async def point_gateways(lab: LabSettings, state: LabState, url: str) -> None:
-    """Point every gateway of the lab at the sandbox at `url`, the hosts' and the engine's own, until the next `up`."""
+    """Point every gateway of the lab at the sandbox at `url`, the hosts' and the engine's own, until the next `up`.
+
+    All at once, so that engine and apps see one sandbox. Raises GatewayError for a bad URL; HostError and MachineError
+    if one cannot be pointed, when all the others have been.
+    """
     gateways.sandbox_line(url)
-    for host in connect_hosts(lab, state).values():
-        try:
-            await gateways.point(host, url)
-        finally:
-            await host.close()
-    await run(["docker", "exec", f"{compose.project(lab)}-gateway", "gateway-point", url], limit_s=20)
+    own = run(["docker", "exec", f"{compose.project(lab)}-gateway", "gateway-point", url], limit_s=20)
+    apps = [_point(host, url) for host in connect_hosts(lab, state).values()]
+    for failure in await asyncio.gather(own, *apps, return_exceptions=True):
+        if isinstance(failure, BaseException):
+            raise failure
     log.info("the gateways of lab %s point at %s", lab.lab, url)
+
+
+async def _point(host: DockerHost, url: str) -> None:
+    try:
+        await gateways.point(host, url)
+    finally:
+        await host.close()
 
 
 def _compose(lab: LabSettings, state: LabState) -> list[str]:

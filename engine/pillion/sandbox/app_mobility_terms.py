@@ -57,11 +57,10 @@ class Subscription:
 
 def mobility_notification(subscription: Subscription, move: Move, now_s: int, *, strict: bool) -> Notification:
     """That a device's context has to go to another instance."""
-    target: dict[str, object] = {"appInstanceId": move.target}
     document = _head("MobilityProcedureNotification", subscription, now_s, strict=strict) | {
         "associateId": [{"type": IPV4, "value": move.ue}],
         "mobilityStatus": TRIGGERED,
-        "targetAppInfo": target | ({"commInterface": []} if strict else {}),
+        "targetAppInfo": {"appInstanceId": move.target},
     }
     return Notification(subscription.callback_url, document)
 
