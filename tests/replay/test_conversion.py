@@ -31,9 +31,10 @@ from pillion.replay.trace import Raw, Recorded, Trace, read_trace, when_s, write
 from pillion.sandbox.scenario import load_scenario
 
 from ..data.record_drive import TRACE
+from ..shared import SHARED, needs
 
 ROOT = Path(__file__).parents[2]
-TRIPS = ROOT.parent / "shared" / "traces" / "monaco-sumo-dev.csv.gz"
+TRIPS = SHARED / "traces" / "monaco-sumo-dev.csv.gz"
 SCENARIO = ROOT / "engine" / "pillion" / "sandbox" / "scenarios" / "monaco.json"
 UE = UeId("10.100.0.2")
 MONACO = load_scenario("monaco")
@@ -41,7 +42,7 @@ LAYOUT = layout_of(MONACO)
 HERE = Position(43.7276, 7.4193)
 SUFFIX = {"csv": ".csv", "gpx": ".gpx.gz", "geojson": ".geojson", "fcd": ".xml"}
 
-with_the_trips = pytest.mark.skipif(not TRIPS.exists(), reason=f"{TRIPS.name} does not come with the sources")
+with_the_trips = needs(TRIPS)
 
 
 def kept(folder: Path, trace: Trace, name: str = "drive.trace") -> Path:

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,8 +22,9 @@ from openapi_schema_validator import OAS30Validator, OAS31Validator
 from ruamel.yaml import YAML
 
 from tests.sandbox.deviations import CORRECTIONS, Correction, Finding
+from tests.shared import SHARED
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "openapi"
+REFERENCE = SHARED / "reference" / "openapi"
 """Beside the project; a clone has not got it."""
 FORMATS = FormatChecker(["ipv4", "ipv6"])
 _WHOLE = "$"

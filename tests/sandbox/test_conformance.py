@@ -6,7 +6,6 @@ whatever is there has to be seen.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -17,11 +16,9 @@ from tests.sandbox.conformance_requests import APIS, Api
 from tests.sandbox.conformance_run import Conformance, ask_everything
 from tests.sandbox.deviations import CORRECTIONS, DEVIATIONS, Manner
 from tests.sandbox.lockstep import Lockstep, lockstep
+from tests.shared import needs
 
-pytestmark = pytest.mark.skipif(
-    not REFERENCE.is_dir() and not os.environ.get("PILLION_REQUIRE_SHARED"),
-    reason="the reference documents of the APIs are not beside the project",
-)
+pytestmark = needs(REFERENCE)
 
 
 @pytest.mark.parametrize("strict", [False, True], ids=["as the original", "strict"])

@@ -12,8 +12,9 @@ import pytest
 from pillion.errors import ConfigError
 from pillion.sandbox.geodesy import Point
 from pillion.sandbox.scenario import DEFAULT_WIRELESS_TYPES, EndOfPath, Technology, load_scenario, parse_scenario
+from tests.shared import SHARED, needs
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "monaco-4g-5g-wifi-macro.json"
+REFERENCE = SHARED / "reference" / "monaco-4g-5g-wifi-macro.json"
 
 SMALL: dict[str, Any] = {
     "format": "pillion-scenario/1",
@@ -39,7 +40,7 @@ def test_monaco_has_the_study_s_zones_points_of_access_and_vehicles() -> None:
     assert monaco.attribution["licence"] == "Apache-2.0"
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="the reference network is not beside this clone")
+@needs(REFERENCE)
 def test_monaco_carries_the_facts_of_the_reference_network() -> None:
     reference = orjson.loads(REFERENCE.read_bytes())
     monaco = load_scenario("monaco")
