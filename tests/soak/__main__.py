@@ -14,13 +14,14 @@ from tests.soak.calibration import Calibration
 from tests.soak.campaign import Part, campaign
 from tests.soak.faults import Faults
 from tests.soak.keys import Keys
-from tests.soak.migrations import Migrations
+from tests.soak.migrations import TOLD, Migrations
 from tests.soak.sandbox_faults import SandboxFaults
 
 STRATEGIES = ("M1", "M2", "M3")
 PARTS: dict[str, Callable[[], Part]] = {
     **{f"faults-{name.lower()}": partial(Faults, name) for name in STRATEGIES},
     **{f"migrations-{name.lower()}": partial(Migrations, name) for name in STRATEGIES},
+    **{f"migrations-told-{name.lower()}": partial(Migrations, name, TOLD) for name in STRATEGIES},
     "keys": Keys,
     "sandbox-faults": SandboxFaults,
     "calibration": Calibration,

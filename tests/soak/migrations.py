@@ -33,7 +33,8 @@ from pillion.lab.state import LabState
 from tests.soak.campaign import Facts, Result, RunCase, table
 from tests.soak.campaign_lab import Engine, engine, fresh_lab
 
-A2 = "a2"
+POLLS, TOLD = "a2", "a2-told"
+"""A2 in its two forms."""
 BLOCKS, SIZE = 10, 20
 RATE_HZ = 200.0
 _IN_THE_MIDST = (Group.PRE_RELOCATION, Group.RELOCATION)
@@ -46,12 +47,13 @@ MOST_RATIO = 1.15
 
 
 class Migrations:
-    """The campaigns `migrations-m1`, `migrations-m2` and `migrations-m3`."""
+    """The campaigns `migrations-m1` to `migrations-m3`, and `migrations-told-m1` to `-m3` with A2 being told."""
 
-    def __init__(self, strategy: str) -> None:
-        self.name = f"migrations-{strategy.lower()}"
-        self.title = f"{BLOCKS * SIZE} {strategy} migrations in a row"
-        self._strategy = strategy
+    def __init__(self, strategy: str, app: str = POLLS) -> None:
+        told = app == TOLD
+        self.name = f"migrations-{'told-' if told else ''}{strategy.lower()}"
+        self.title = f"{BLOCKS * SIZE} {strategy} migrations in a row{' of an app that is told' if told else ''}"
+        self._strategy, self._app = strategy, app
 
     def cases(self) -> Sequence[str]:
         """The blocks."""
@@ -61,14 +63,14 @@ class Migrations:
     async def open(self) -> AsyncIterator[RunCase]:
         """A lab with A2 alone in it, an engine, and a vehicle that drives."""
         lab_id, done = uuid.uuid4().hex, 0
-        async with fresh_lab(A2) as (lab, state), engine(lab, state) as running:
+        async with fresh_lab(self._app) as (lab, state), engine(lab, state) as running:
             await control_sandbox(lab, "POST", "/drive", {"running": True})
 
             async def run_case(case: str) -> Facts:
                 nonlocal done
                 if self.cases().index(case) != done:
                     return {"lab": lab_id, "left_out": True}
-                facts = await _block(lab, state, running, self._strategy)
+                facts = await _block(lab, state, running, self._app, self._strategy)
                 done += 1
                 return {"lab": lab_id, **facts}
 
@@ -83,21 +85,22 @@ class Migrations:
         return failures(results)
 
 
-async def _block(lab: LabSettings, state: LabState, running: Engine, strategy: str) -> Facts:
+async def _block(lab: LabSettings, state: LabState, running: Engine, app: str, strategy: str) -> Facts:
     """`SIZE` migrations, each to the other host; then everything is counted."""
-    host, epoch = await running.serving(A2)
+    host, epoch = await running.serving(app)
+    url = f"http://{lab.user_plane_address}:{lab.apps[app].port}/"
     moved = []
-    async with asking(lab, state, lab.apps[A2].port, RATE_HZ) as ue:
+    async with asking(lab, state, lab.apps[app].port, RATE_HZ) as ue:
         await ue.answered_from(HostId(host))
         for _ in range(SIZE):
-            report = await running.move(A2, next(other for other in lab.hosts if other != host), strategy)
-            host, epoch = await running.serving(A2)
+            report = await running.move(app, next(other for other in lab.hosts if other != host), strategy)
+            host, epoch = await running.serving(app)
             await asyncio.sleep(_ANSWERS_S)
             moved.append(report)
     await control_sandbox(lab, "POST", "/drive", {"running": False})
     await asyncio.sleep(_STILL_S)
-    truth = await control_sandbox(lab, "GET", f"/truth?ue={lab.apps[A2].ue}")
-    counter = (await ask_json("GET", f"http://{lab.user_plane_address}:{lab.apps[A2].port}/"))["counter"]
+    truth = await control_sandbox(lab, "GET", f"/truth?ue={lab.apps[app].ue}")
+    counter = (await ask_json("GET", url))["counter"]
     await control_sandbox(lab, "POST", "/drive", {"running": True})
     seen = summarise(await ue.samples())
     # A restored process keeps its epoch: switchovers are told by their order, if the UE saw all that were performed.
@@ -128,9 +131,9 @@ async def _block(lab: LabSettings, state: LabState, running: Engine, strategy: s
         "went_back": seen.counter_went_back + seen.seq_went_back,
         "counter_off": counter - zone_changes_at_request_times(truth) if not any(truth["dropped"].values()) else None,
         "zone_changes": {group.value: changes_in(truth, spans(moved, group)) for group in _IN_THE_MIDST},
-        "log_gaps": log_gaps(await ask_json("GET", f"http://{lab.user_plane_address}:{lab.apps[A2].port}/state")),
+        "log_gaps": log_gaps(await ask_json("GET", f"{url}state")),
         "late_s": seen.lateness_max_s,
-        "counted": await _counted(lab, state, running.pid, host, f"{A2}.{epoch}"),
+        "counted": await _counted(lab, state, running.pid, host, f"{app}.{epoch}"),
     }
 
 
