@@ -132,7 +132,7 @@ class A1:
     def _subscription(self, type_: str, filter_: str, **criteria: object) -> Wanted:
         callback = f"{self._settings.callback_url}/rni"
         terms = {"subscriptionType": type_, "callbackReference": callback, filter_: criteria}
-        return Wanted(type_, "subscriptions", terms, is_wrapped=False)
+        return Wanted(type_, "subscriptions", terms)
 
     def _asking(self) -> None:
         self._told_before = self._told

@@ -45,13 +45,15 @@ import threading
 
 from mec_app import NOT_FOUND, Answer, Settings, end_on_signals, ok, say, serve, stamp
 from mec_source import Poller, Source, Unusable
-from mec_subscriber import Subscriber, Wanted
+from mec_subscriber import Subscriber, Wanted, id_in
 
 TYPE_CHECKING = False  # typing and collections.abc would add to every start
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 LOG_ENTRIES = 10_000
+ENTERING_V3 = "ENTERING_AREA_EVENT"
 
 
 class A2Settings(Settings):
@@ -186,17 +188,65 @@ def zone_in(answer: dict[str, object], ue: str) -> str | None:
 def zone_entered(told: dict[str, object], ue: str) -> str | None:
     """The zone that `ue` enters by a notification; None if it tells something else. Raises Unusable if unreadable.
 
-    Source: ETSI GS MEC 013 V2.2.1, clause 6.4.2 (ZonalPresenceNotification).
+    Source: ETSI GS MEC 013 V2.2.1, clause 6.4.2 (ZonalPresenceNotification); V3.1.1, clause 6.4.4
+    (UserLocationEventNotification), of which it is not settled whether it is under a key of its name: both are read.
     """
-    presence = told.get("zonalPresenceNotification")
-    if not isinstance(presence, dict):
-        raise Unusable("no zonalPresenceNotification")
-    if presence.get("address") != ue or presence.get("userEventType") != "Entering":
+    presence = told.get("zonalPresenceNotification") or told.get("userLocationEventNotification", told)
+    if not isinstance(presence, dict) or not ("userEventType" in presence or "userLocationEvent" in presence):
+        raise Unusable("a notification of another kind")
+    event = presence.get("userEventType", presence.get("userLocationEvent"))
+    if presence.get("address") != ue or event not in ("Entering", ENTERING_V3):
         return None
     zone = presence.get("zoneId")
     if not isinstance(zone, str) or not zone:
-        raise Unusable("a zonalPresenceNotification without zoneId")
+        raise Unusable("a notification without zoneId")
     return zone
+
+
+class WantedOfV2(Wanted):
+    """Of each zone that the UE enters, by Location v2: sent and answered under a key, and listed whole.
+
+    Source: ETSI GS MEC 013 V2.2.1, clause 6.3 (UserTrackingSubscription).
+    """
+
+    def __init__(self, ue: str, callback: str) -> None:
+        terms = {"address": ue, "callbackReference": {"notifyURL": callback}, "userEventCriteria": ["Entering"]}
+        super().__init__("userTrackingSubscription", "subscriptions/userTracking", terms)
+
+    def document(self, there: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {self.type: super().document(there)}
+
+    def terms_in(self, document: dict[str, Any]) -> dict[str, Any]:
+        return document[self.type]
+
+    def listed(self, document: dict[str, Any]) -> list[str]:
+        listed = document["notificationSubscriptionList"].get(self.type, [])
+        return [id_in(each) for each in listed if self.is_ours(each)]
+
+    def is_ours(self, there: dict[str, Any]) -> bool:
+        return self.tells_us(there)
+
+
+class WantedOfV3(Wanted):
+    """The same by Location v3: sent under a key, answered with or without it, listed by links.
+
+    Source: ETSI GS MEC 013 V3.1.1, clause 6.3.4 (UserLocationEventSubscription).
+    """
+
+    def __init__(self, ue: str, callback: str) -> None:
+        type_ = "UserLocationEventSubscription"
+        terms = {"subscriptionType": type_, "address": ue, "callbackReference": callback}
+        super().__init__(type_, "subscriptions/users", terms | {"locationEventCriteria": [ENTERING_V3]})
+        self._key = type_[0].lower() + type_[1:]
+
+    def document(self, there: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {self._key: super().document(there)}
+
+    def terms_in(self, document: dict[str, Any]) -> dict[str, Any]:
+        return document.get(self._key, document)
+
+    def listed(self, document: dict[str, Any]) -> list[str]:
+        return self.linked(document["notificationSubscriptionList"])
 
 
 class A2:
@@ -208,9 +258,8 @@ class A2:
         question = (settings, "queries/users", {"address": settings.ue}, self._took, keeper.started)
         self.source: Source
         if settings.subscribes:
-            callback = {"notifyURL": f"{settings.callback_url}/location"}
-            terms = {"address": settings.ue, "callbackReference": callback, "userEventCriteria": ["Entering"]}
-            tracking = Wanted("userTrackingSubscription", "subscriptions/userTracking", terms, is_wrapped=True)
+            of_version = WantedOfV3 if settings.api_url.endswith("/v3") else WantedOfV2
+            tracking = of_version(settings.ue, f"{settings.callback_url}/location")
             self.source = self._subscriber = Subscriber(*question, wanted=lambda: [tracking], hear=self._heard)
         else:
             self.source = Poller(*question)

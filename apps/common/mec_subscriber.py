@@ -43,35 +43,38 @@ TAKEN, NOT_NOW = ("204 No Content", b""), ("503 Service Unavailable", b"")
 class Wanted:
     """A subscription that an app wants to have: its type, where its API keeps them, and its terms.
 
-    In MEC 013 V2.2.1 (`is_wrapped`) it is sent and answered in an object under its type, and a list tells all of it;
-    in MEC 012 its type is a member, and a list tells type and link. Source: ETSI GS MEC 013 V2.2.1, clause 6.3; ETSI
-    GS MEC 012 V2.2.1, clause 6.3.
+    This is MEC 012's form, where the type is a member and a list tells types and links; others differ in some methods.
+    Source: ETSI GS MEC 012 V2.2.1, clause 6.3.
     """
 
-    def __init__(self, type_: str, path: str, terms: dict[str, Any], *, is_wrapped: bool) -> None:
-        self.type, self.path, self.terms, self._is_wrapped = type_, path, terms, is_wrapped
+    def __init__(self, type_: str, path: str, terms: dict[str, Any]) -> None:
+        self.type, self.path, self.terms = type_, path, terms
 
     def document(self, there: dict[str, Any] | None = None) -> dict[str, Any]:
         """What is sent to make it, or to change what is `there`, which has to be named by its link."""
         link = {name: there[name] for name in ("resourceURL", "_links") if name in there} if there else {}
-        return {self.type: self.terms | link} if self._is_wrapped else self.terms | link
+        return self.terms | link
 
     def terms_in(self, document: dict[str, Any]) -> dict[str, Any]:
         """The terms of one subscription as it is answered."""
-        return document[self.type] if self._is_wrapped else document
+        return document
 
     def listed(self, document: dict[str, Any]) -> list[str]:
         """The ids of those in a list that may be this one."""
-        if self._is_wrapped:
-            listed = document["notificationSubscriptionList"].get(self.type, [])
-            return [id_in(each) for each in listed if self.is_ours(each)]
-        listed = document["_links"].get("subscription", [])
-        return [each["href"].rpartition("/")[2] for each in listed if each["subscriptionType"] == self.type]
+        return self.linked(document["_links"])
+
+    def linked(self, links: dict[str, Any]) -> list[str]:
+        """The ids of those links that are of its type."""
+        of_type = [each for each in links.get("subscription", []) if each["subscriptionType"] == self.type]
+        return [each["href"].rpartition("/")[2] for each in of_type]
 
     def is_ours(self, there: dict[str, Any]) -> bool:
         """Whether terms are of this type and have our callback."""
-        of_type = self._is_wrapped or there.get("subscriptionType") == self.type
-        return of_type and includes(there.get("callbackReference"), self.terms["callbackReference"])
+        return there.get("subscriptionType") == self.type and self.tells_us(there)
+
+    def tells_us(self, there: dict[str, Any]) -> bool:
+        """Whether terms have our callback."""
+        return includes(there.get("callbackReference"), self.terms["callbackReference"])
 
 
 def id_in(terms: dict[str, Any]) -> str:
@@ -220,15 +223,21 @@ class Subscriber(Source):
             there = await self._stored(wanted, self._kept[wanted.type][0])
             if wanted.is_ours(there):
                 return there
-        for id_ in wanted.listed(json_object(await self._call("GET", wanted.path))):
+        listed = await self._there(wanted.path)
+        for id_ in wanted.listed(listed) if listed else ():
             if wanted.is_ours(there := await self._stored(wanted, id_)):
                 return there
         return None
 
     async def _stored(self, wanted: Wanted, id_: str) -> dict[str, Any]:
         """The terms under an id; none if there are none."""
+        there = await self._there(f"{wanted.path}/{id_}")
+        return wanted.terms_in(there) if there else {}
+
+    async def _there(self, path: str) -> dict[str, Any]:
+        """What the API answers; nothing if nothing is there, which MEC 013 V3.1.1 may say of an empty list as well."""
         try:
-            return wanted.terms_in(json_object(await self._call("GET", f"{wanted.path}/{id_}")))
+            return json_object(await self._call("GET", path))
         except Unusable as error:
             if str(error) == "the API answered 404":
                 return {}

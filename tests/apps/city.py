@@ -78,12 +78,13 @@ class City:
         await self.live.told()
 
     async def subscriptions(self, path: str) -> list[dict[str, Any]]:
-        """Those of `location/v2/subscriptions/userTracking` or `rni/v2/subscriptions`, each with all it has."""
+        """Those at a path of Location v2 or v3 or the RNIS, each with all it has."""
         listed = await self.api("GET", path)
-        if "notificationSubscriptionList" in listed:
-            found: list[dict[str, Any]] = listed["notificationSubscriptionList"].get("userTrackingSubscription", [])
+        links = listed.get("notificationSubscriptionList") or listed["_links"]
+        if path.startswith("location/v2"):
+            found: list[dict[str, Any]] = links.get("userTrackingSubscription", [])
             return found
-        hrefs = [each["href"] for each in listed["_links"].get("subscription", [])]
+        hrefs = [each["href"] for each in links.get("subscription", [])]
         return [await self.api("GET", f"{path}/{href.rpartition('/')[2]}") for href in hrefs]
 
     async def api(self, method: str, path: str, document: object = None) -> Any:

@@ -21,6 +21,8 @@ from .processes import DEADLINE_S, UE
 from .test_a2 import A2Process
 
 TRACKING = "location/v2/subscriptions/userTracking"
+AT = {"v2": TRACKING, "v3": "location/v3/subscriptions/users"}
+"""Where each version of the Location API keeps A2's subscription."""
 LAP_TICKS = 225
 POLL_S = 0.02
 
@@ -31,10 +33,10 @@ async def monaco() -> AsyncIterator[City]:
         yield made
 
 
-def subscribing(monaco: City, folder: Path, **env: str) -> A2Process:
+def subscribing(monaco: City, folder: Path, version: str = "v2", **env: str) -> A2Process:
     """An A2 that subscribes: all ten times as quick as it is by default."""
     folder.mkdir(exist_ok=True)
-    a2 = A2Process(folder, f"{monaco.url}/location/v2")
+    a2 = A2Process(folder, f"{monaco.url}/location/{version}")
     callback = {"A2_SOURCE": "subscribe", "PILLION_CALLBACK_URL": monaco.callback_url("app-a2")}
     a2.env |= {"A2_POLL_S": str(POLL_S), "A2_CHECK_S": str(25 * POLL_S)} | callback | env
     monaco.reach("app-a2", a2)
@@ -78,10 +80,11 @@ def entering(zone: str, ue: str = UE, event: str = "Entering") -> bytes:
     return json.dumps({"zonalPresenceNotification": told}).encode()
 
 
+@pytest.mark.parametrize("version", AT)
 async def test_a_lap_told_gives_the_same_counter_as_a_lap_asked_for_a_tenth_of_the_requests(
-    monaco: City, tmp_path: Path
+    monaco: City, tmp_path: Path, version: str
 ) -> None:
-    told = subscribing(monaco, tmp_path / "told", PILLION_INSTANCE="a2.told")
+    told = subscribing(monaco, tmp_path / "told", version, PILLION_INSTANCE="a2.told")
     (tmp_path / "asking").mkdir()
     asking = A2Process(tmp_path / "asking", f"{monaco.url}/location/v2")
     asking.env |= {"A2_POLL_S": str(POLL_S), "PILLION_INSTANCE": "a2.asking"}
@@ -124,21 +127,27 @@ async def test_a_zone_is_counted_and_on_disk_when_its_notification_has_been_answ
         assert (await a2.get())["zone"] == zones(monaco)[zone]
 
 
+@pytest.mark.parametrize("version", AT)
 async def test_the_next_instance_finds_the_subscription_of_the_one_before_and_keeps_it(
-    monaco: City, a2: A2Process
+    monaco: City, tmp_path: Path, version: str
 ) -> None:
-    before = await monaco.subscriptions(TRACKING)
+    a2 = subscribing(monaco, tmp_path, version, A2_CHECK_S="60")
+    await monaco.attach(poa_of(monaco, 0))
+    await a2.start()
+    await monaco.settled(a2)
+    before = await monaco.subscriptions(AT[version])
+    assert len(before) == 1
     await monaco.attach(poa_of(monaco, 1))
     await a2.stop(signal.SIGKILL)
     await monaco.attach(poa_of(monaco, 2))
     await a2.start(PILLION_INSTANCE="a2.8", PILLION_EPOCH="8")
     await a2.counted(3)
     await monaco.settled(a2)
-    assert await monaco.subscriptions(TRACKING) == before
+    assert await monaco.subscriptions(AT[version]) == before
     await monaco.attach(poa_of(monaco, 0))
     assert (await a2.get())["counter"] == 4
     assert await a2.stop() == 0
-    assert (await monaco.subscriptions(TRACKING), monaco.deleted) == (before, 0)
+    assert (await monaco.subscriptions(AT[version]), monaco.deleted) == (before, 0)
 
 
 async def test_a_subscription_of_the_same_name_for_another_ue_is_changed_and_those_of_others_are_not(
@@ -307,10 +316,31 @@ async def test_what_is_not_for_it_is_answered_and_counted(monaco: City, a2: A2Pr
         (b"[" * 60_000, 400),
         (b'{"zonalPresenceNotification": []}', 400),
         (b'{"notificationType": "RabEstNotification"}', 400),
+        (b'{"userLocationEventNotification": []}', 400),
     ):
         assert await monaco.tell("app-a2", "location", body) == status, body[:80]
     answer = await a2.get()
-    assert (answer["counter"], answer["told"], answer["ignored"]) == (1, 0, 9)
+    assert (answer["counter"], answer["told"], answer["ignored"]) == (1, 0, 10)
+
+
+async def test_a_notification_of_v3_is_read_with_its_name_around_it_and_without(monaco: City, tmp_path: Path) -> None:
+    a2 = subscribing(monaco, tmp_path, "v3", A2_CHECK_S="60")
+    await monaco.attach(poa_of(monaco, 0))
+    await a2.start()
+    await monaco.settled(a2)
+    (subscription,) = await monaco.subscriptions(AT["v3"])
+    assert subscription["userLocationEventSubscription"]["address"] == UE
+    zone = zones(monaco)[1]
+    type_ = {"notificationType": "UserLocationEventNotification"}
+    bare = type_ | {"address": UE, "zoneId": zone, "userLocationEvent": "ENTERING_AREA_EVENT"}
+    asked = (await a2.get())["asked"]
+    for number, told in enumerate((bare, {"userLocationEventNotification": bare}), start=1):
+        assert await monaco.tell("app-a2", "location", json.dumps(told).encode()) == 204
+        answer = await a2.get()
+        assert (answer["told"], answer["asked"]) == (number, asked + number)
+    left = bare | {"userLocationEvent": "LEAVING_AREA_EVENT"}
+    assert await monaco.tell("app-a2", "location", json.dumps(left).encode()) == 204
+    assert (await a2.get())["ignored"] == 1
 
 
 async def test_an_a2_that_polls_takes_no_notifications(monaco: City, tmp_path: Path) -> None:
