@@ -70,12 +70,12 @@ class Engine:
         self.pid = pid
         self._state = state
 
-    async def serving(self, app: str) -> tuple[str, int]:
-        """Host and epoch of the instance that serves an app, once nothing of it moves."""
+    async def serving(self, app: str, *, at_rest: bool = True) -> tuple[str, int]:
+        """Host and epoch of the instance that serves an app, once nothing of it moves if it is to be `at_rest`."""
         async with asyncio.timeout(_SERVES_S):
             while True:
                 for each in await ask(self._state.control_socket, "GET", "/fleet") or []:
-                    if each["app"] == app and each["host"] and each["migration"] is None:
+                    if each["app"] == app and each["host"] and not (at_rest and each["migration"]):
                         return each["host"], each["epoch"]
                 await asyncio.sleep(_LOOK_S)
 
@@ -102,7 +102,7 @@ async def engine(lab: LabSettings, state: LabState, file: Path = LAB_FILE, sourc
     try:
         running = Engine(state, process.pid)
         for app in lab.apps:
-            await running.serving(app)
+            await running.serving(app, at_rest=not source)  # one that follows may have its next move prepared for long
         yield running
     finally:
         process.stdin.close()
