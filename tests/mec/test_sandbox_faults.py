@@ -171,7 +171,7 @@ async def test_answers_of_no_use_are_borne_and_told_of_once(source: str, fault: 
         if source == "poll":
             assert (told[TrackingLost], told[TrackingResumed]) == (1, 1)
         else:
-            # Notifications go on, so that little is asked meanwhile: one in vain is none to tell of.
+            # Little is asked where notifications go on: the first question in vain may be late in the fault.
             assert told[TrackingLost] == told[TrackingResumed] <= 1
 
 

@@ -244,6 +244,22 @@ async def test_an_api_that_does_not_answer_is_told_as_unanswered() -> None:
         assert any(isinstance(each, Unanswered) for _, each in seen)
 
 
+async def test_a_question_in_vain_is_asked_again_soon_and_keeps_its_reason() -> None:
+    async with following() as (sandbox, seen):
+        await asyncio.sleep(10)
+        sandbox.silent, sandbox.place = True, ("p2", "zone02")
+        sandbox.tell_cell("cell2")
+        await asyncio.sleep(2)
+        asked = [at_s for at_s in sandbox.asked_s if at_s >= 10]
+        assert len(asked) == pytest.approx(2 / SETTINGS.poll_s, abs=2)
+        sandbox.silent, spoke_s = False, sandbox.now_s
+        await asyncio.sleep(3)
+        at_s, found = next((at_s, each) for at_s, each in seen if isinstance(each, Observation) and at_s >= spoke_s)
+        assert at_s - spoke_s <= SETTINGS.poll_s
+        assert (found.poa, found.prompted_by) == ("p2", Api.RNIS)
+        assert len([at_s for at_s in sandbox.asked_s if at_s >= spoke_s]) == 1, "then it is told again"
+
+
 async def test_nonsense_from_the_sandbox_is_left_aside() -> None:
     async with following() as (sandbox, seen):
         await asyncio.sleep(2.2)

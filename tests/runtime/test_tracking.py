@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,7 +16,7 @@ from pillion.core.events import (
     UeDisconnected,
     ZoneChangePredicted,
 )
-from pillion.core.mobility import Observation
+from pillion.core.mobility import Located, Observation, Seen
 from pillion.core.model import PoaId, Position, UeId, ZoneId
 from pillion.core.prediction import Layout, Poa
 from pillion.errors import MecError
@@ -172,6 +172,29 @@ async def test_an_api_that_is_silent_from_the_beginning_is_waited_for(looptime: 
         await asyncio.sleep(20)
     assert kinds(happened)[:3] == [TrackingLost, TrackingResumed, HandoverCompleted]
     assert [at_s for at_s, _ in happened][:3] == [5.0, 12.0, 12.0]
+
+
+async def test_positions_alone_while_questions_are_in_vain_are_a_loss_too(looptime: int):
+    class Told(Polling):
+        """A source that also tells positions, as one that subscribes does."""
+
+        async def follow(self, ue: UeId) -> AsyncGenerator[Seen, None]:
+            async for seen in super().follow(ue):
+                yield Located(ue, api.now_s, Position(43.7, 7.4))
+                yield seen
+
+    api, happened = Api(), []
+
+    async def put(event: Event) -> None:
+        happened.append((round(api.now_s, 6), type(event)))
+
+    api.silent = [(10.0, 20.0)]
+    task = asyncio.create_task(track(UE, Told(api, POLL_S), SETTINGS, put))
+    await asyncio.sleep(25)
+    task.cancel()
+    await asyncio.wait([task])
+    changes = [each for each in happened if each[1] in (TrackingLost, TrackingResumed)]
+    assert changes == [(15.0, TrackingLost), (20.0, TrackingResumed)]
 
 
 async def test_two_silences_are_told_as_two(looptime: int):

@@ -90,8 +90,8 @@ class Case:
         """
         tracking = notifications = (0, 0)
         if self.what in _ANSWERS or self.what == _OTHER_URL:
-            tracking = (int(self.source == "poll" or self.lasts_s >= LONG_S), 1)
-        if self.source == "subscribe" and self.what in (Fault.LOST, _OTHER_URL, _FORGOTTEN):
+            tracking = (int(self.source == "poll" or self.what == Fault.SILENCE), 1)
+        if self.source == "subscribe" and self.what in (Fault.SILENCE, Fault.LOST, _OTHER_URL, _FORGOTTEN):
             notifications = (1, 1)
         if self.source == "subscribe" and self.what in (Fault.LATE, _STALLED):
             notifications = (0, 1)

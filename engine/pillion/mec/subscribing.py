@@ -1,7 +1,8 @@
 """A UE followed by being told: subscriptions to Location and RNIS, and a question where a notification gives reason.
 
 What a notification says of POAs, zones and cells is a reason to ask, unless it is what the last answer said; positions
-are taken as told. Every `check_s` the UE is asked for all the same, which finds what nobody told of. When nothing at
+are taken as told. A question in vain is asked again after `poll_s`, until there is an answer. Every `check_s` the UE is
+asked for all the same, which finds what nobody told of. When nothing at
 all has come for `deaf_s` (the periodic subscription tells something each second), the UE is polled as if nobody had
 subscribed, until something comes again; meanwhile whatever subscription is missing is made anew. A sandbox that was
 restarted, or has another URL, has forgotten them all.
@@ -112,6 +113,8 @@ class _Following:
         self._heard_s = self._asked_s = self._now_s()
         self._deaf = asyncio.Event()
         self._deaf.set()  # nothing is subscribed to yet
+        self._in_vain: Api | None = None
+        """What gave reason for the last question, if that was not answered."""
         self._last: Observation | None = None
         self._cell: str | None = None
 
@@ -141,7 +144,7 @@ class _Following:
                     is_lost = True
                     self._deaf.set()
                     yield NotificationsLost(self._ue, round(silent_s, 1))
-                yield await self._ask()
+                yield await self._ask(self._in_vain or Api.LOCATION)
                 continue
             self._heard_s = self._now_s()
             self._deaf.clear()
@@ -158,7 +161,7 @@ class _Following:
 
     def _wake_s(self) -> float:
         """When to ask next if nothing comes; sooner, if by then the silence has lasted long enough to be one."""
-        if self._deaf.is_set():
+        if self._deaf.is_set() or self._in_vain:
             return self._asked_s + self._settings.poll_s
         return min(self._asked_s + self._settings.check_s, self._heard_s + self._settings.deaf_s)
 
@@ -166,7 +169,9 @@ class _Following:
         self._asked_s = self._now_s()
         seen = await answer(self._location, self._ue, reason)
         if isinstance(seen, Observation):
-            self._last = seen
+            self._last, self._in_vain = seen, None
+        else:
+            self._in_vain = reason
         return seen
 
     def _read(self, body: bytes, arrived_s: float) -> list[Notice]:

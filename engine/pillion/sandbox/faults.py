@@ -1,7 +1,7 @@
 """What a sandbox does wrong on bad days, on demand: so that a client can be seen to bear it.
 
 A fault lasts for some seconds, and any number may last at the same time. Those of answers hit every API but the control
-port; those of notifications hit all that are put in line meanwhile.
+port; those of notifications hit all that are put in line meanwhile; silence is both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Fault(StrEnum):
     NAN = "nan"
     """Coordinates are NaN, which is no JSON but what some encoders write."""
     SILENCE = "silence"
-    """Each connection is closed without an answer."""
+    """Each connection is closed without an answer, and nobody is notified."""
     LOST = "lost"
     """No notification is sent."""
     DUPLICATE = "duplicate"
@@ -81,7 +81,7 @@ class Faults:
     def deliver(self, line: Line, notifications: Iterable[Notification]) -> None:
         """Put notifications in line, with what lasts now."""
         sent, kept = list(notifications), self._kept.pop(line.api, [])
-        if self.lasts(Fault.LOST):
+        if self.lasts(Fault.LOST) or self.lasts(Fault.SILENCE):
             return
         if self.lasts(Fault.DUPLICATE):
             sent = [each for notification in sent for each in (notification, notification)]
