@@ -30,7 +30,7 @@ def test_where_the_ue_was_in_a_span_begins_with_where_it_was_before() -> None:
     [
         (Case(Fault.ERRORS, "poll"), (1, 1), (0, 0)),
         (Case(Fault.ERRORS, "subscribe"), (0, 1), (0, 0)),
-        (Case(Fault.SILENCE, "subscribe", LONG_S), (1, 1), (0, 0)),
+        (Case(Fault.SILENCE, "subscribe", LONG_S), (1, 1), (1, 1)),
         (Case(Fault.LOST, "poll"), (0, 0), (0, 0)),
         (Case(Fault.LOST, "subscribe"), (0, 0), (1, 1)),
         (Case(Fault.DUPLICATE, "subscribe"), (0, 0), (0, 0)),
