@@ -2,10 +2,10 @@
 
 What a notification says of POAs, zones and cells is a reason to ask, unless it is what the last answer said; positions
 are taken as told. A question in vain is asked again after `poll_s`, until there is an answer. Every `check_s` the UE is
-asked for all the same, which finds what nobody told of. When nothing at
-all has come for `deaf_s` (the periodic subscription tells something each second), the UE is polled as if nobody had
-subscribed, until something comes again; meanwhile whatever subscription is missing is made anew. A sandbox that was
-restarted, or has another URL, has forgotten them all.
+asked for all the same, which finds what nobody told of. When nothing at all has come for `deaf_s` (the periodic
+subscription tells something each second), the UE is polled as if nobody had subscribed, until something comes again;
+meanwhile whatever subscription is missing is made anew. A sandbox that was restarted, or has another URL, has forgotten
+them all.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Subscriptions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SubscribingSettings:
-    """`poll_s` between questions while deaf, `check_s` else; `deaf_s` without any notification; `renew_s` between two
-    tries to subscribe anew."""
+    """`poll_s` between questions while deaf or in vain, `check_s` else; `deaf_s` without any notification; `renew_s`
+    between two tries to subscribe anew."""
 
     poll_s: float = 0.25
     check_s: float = 5.0
