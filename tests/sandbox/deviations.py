@@ -59,23 +59,19 @@ class Correction:
 
 _LOCATION, _RNI = "loc-serv.yaml", "rnis.yaml"
 _LOCATION_V3, _RNI_ETSI = "etsi-mec013-v3.1.1-location.yaml", "etsi-mec012-v2.2.1-rni.yaml"
-
 _SUPPORT, _SERVICES, _AMS = "app-support.yaml", "service-mgmt.yaml", "ams.yaml"
 
 _NO_JSON = "What cannot be decoded is answered with 500"
 _NO_WORD = "The original's refusal is often an empty one"
 _NO_PROBLEM = "The original never sends problem+json"
 _FIVE_KINDS = "The original has five kinds of subscription, and refuses the others"
-_NO_BEARERS = "Not in the original, which answers 501"
+_NOT_THERE = "Not in the original, which answers 501"
 _NOT_AN_APP = "For an API service that is an app of the platform itself; ours is not one that is terminated"
 _IPV4 = "A UE is its plain IPv4 address, as in the hosted sandbox's answer that is known"
 _GENERATED = "A fault of the document, which was generated"
 _RNI_NOTIFICATIONS = tuple(
     f"{kind}Notification" for kind in ("CellChange", "RabEst", "RabRel", "MeasRepUe", "NrMeasRepUe")
 )
-
-
-_NO_RULES = "Not in the original, which answers 501"
 _NULL = "The original writes null where there is nothing to say"
 _OPERATIONS_OF_AMS = (
     "GET /subscriptions",
@@ -102,8 +98,8 @@ def _radio(document: str) -> tuple[Deviation, ...]:
     kinds = tuple(f"{kind}Notification" for kind in ("CaReconf", "MeasTa", "RabMod", "S1Bearer"))
     return (
         Deviation(document, kinds, "$", "never told", _FIVE_KINDS),
-        Deviation(document, ("GET /queries/s1_bearer_info",), "$", "never granted", _NO_BEARERS),
-        Deviation(document, ("every operation",), "$", "status 501", _NO_BEARERS),
+        Deviation(document, ("GET /queries/s1_bearer_info",), "$", "never granted", _NOT_THERE),
+        Deviation(document, ("every operation",), "$", "status 501", _NOT_THERE),
     )
 
 
@@ -116,7 +112,7 @@ def _termination(document: str) -> tuple[Deviation, ...]:
 
 _PLATFORM = (
     Deviation(_SUPPORT, ("every operation",), "$", "status 500", _NO_JSON, Manner.ORIGINAL),
-    Deviation(_SUPPORT, ("every operation",), "$", "status 501", _NO_RULES),
+    Deviation(_SUPPORT, ("every operation",), "$", "status 501", _NOT_THERE),
     Deviation(
         _SUPPORT,
         tuple(
@@ -130,7 +126,7 @@ _PLATFORM = (
         ),
         "$",
         "never granted",
-        _NO_RULES,
+        _NOT_THERE,
     ),
     Deviation(
         _SUPPORT,
@@ -177,7 +173,7 @@ _PLATFORM = (
         "A service over a transport of the platform's names that instead, as the standard has it",
     ),
     Deviation(_AMS, ("every operation",), "$", "status 500", _NO_JSON, Manner.ORIGINAL),
-    Deviation(_AMS, ("every operation",), "$", "status 501", _NO_RULES),
+    Deviation(_AMS, ("every operation",), "$", "status 501", _NOT_THERE),
     Deviation(
         _AMS,
         (
@@ -186,7 +182,7 @@ _PLATFORM = (
         ),
         "$",
         "never granted",
-        _NO_RULES,
+        _NOT_THERE,
     ),
     Deviation(
         _AMS,

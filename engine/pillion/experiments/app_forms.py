@@ -82,7 +82,6 @@ class Form:
     """One app in one form: what it used in `seconds`, and whether its state is right after it."""
 
     app: AppId
-    is_told: bool
     used: Used
     seconds: float
     proof: Verdict
@@ -91,7 +90,7 @@ class Form:
         """The table's row."""
         asked, told, sent_bytes, cpu_s = self.used
         return [
-            *(self.app, "subscribing" if self.is_told else "polling", f"{asked:,}", f"{asked / self.seconds:.2f}"),
+            *(self.app, "polling" if self.app in FORMS else "subscribing", f"{asked:,}", f"{asked / self.seconds:.2f}"),
             *(f"{told:,}", f"{sent_bytes / 1000:,.0f}", f"{cpu_s:.2f}", f"{cpu_s / self.seconds:.2%}"),
             self.proof.found,
         ]
@@ -183,7 +182,6 @@ async def _driven(lab: LabSettings, hosts: Mapping[HostId, DockerHost], serving:
     return [
         Form(
             instance.app,
-            instance.app not in FORMS,
             used.since(used_before),
             at_s - before_s,
             await verdict(proofs[instance.app]),  # it pauses the drive, so after all readings

@@ -119,10 +119,8 @@ async def point_gateways(lab: LabSettings, state: LabState, url: str) -> None:
 
 
 async def _point(host: DockerHost, url: str) -> None:
-    try:
+    async with host:
         await gateways.point(host, url)
-    finally:
-        await host.close()
 
 
 def _compose(lab: LabSettings, state: LabState) -> list[str]:
