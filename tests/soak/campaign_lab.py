@@ -30,12 +30,8 @@ async def fresh_lab(*apps: str, file: Path = LAB_FILE) -> AsyncIterator[tuple[La
     whole = config.load(file)
     lab = whole.model_copy(update={"apps": {app: whole.apps[app] for app in apps}})
     state = LabState.of(lab.lab)
-    await up.down(lab, state, purge=True)  # what an earlier run left that was killed
-    try:
-        await up.up(lab, state)
+    async with up.fresh(lab, state):
         yield lab, state
-    finally:
-        await up.down(lab, state, purge=True)
 
 
 _PROGRAM = """

@@ -154,9 +154,7 @@ async def app_forms(lab_file: Path | None, results: Path, engine: Engine, stop: 
 
 
 async def _on_a_lab(lab: LabSettings, state: LabState, engine: Engine) -> list[Form]:
-    await up.down(lab, state, purge=True)  # what an earlier run left that was killed
-    try:
-        await up.up(lab, state)
+    async with up.fresh(lab, state):
         hosts = connect_hosts(lab, state)
         try:
             async with engine(lab, state) as driver:
@@ -166,8 +164,6 @@ async def _on_a_lab(lab: LabSettings, state: LabState, engine: Engine) -> list[F
         finally:
             for host in hosts.values():
                 await host.close()
-    finally:
-        await up.down(lab, state, purge=True)
 
 
 async def _driven(lab: LabSettings, hosts: Mapping[HostId, DockerHost], serving: Sequence[Instance]) -> list[Form]:

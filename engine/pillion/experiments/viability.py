@@ -112,9 +112,7 @@ async def viability(lab_file: Path | None, results: Path, engine: Engine, stop: 
 
 
 async def _on_a_lab(lab: LabSettings, state: LabState, engine: Engine) -> tuple[list[Cell], MeasuredCondition | None]:
-    await up.down(lab, state, purge=True)  # what an earlier run left that was killed
-    try:
-        await up.up(lab, state)
+    async with up.fresh(lab, state):
         measured = await _measured(lab, state)
         async with engine(lab, state) as driver:
             await all_serve(driver)
@@ -125,8 +123,6 @@ async def _on_a_lab(lab: LabSettings, state: LabState, engine: Engine) -> tuple[
                 for strategy in (("M1",) if app.id == _ONCE_MORE else ("M1", "M2", "M3"))
             ]
         return cells, measured
-    finally:
-        await up.down(lab, state, purge=True)
 
 
 async def _measured(lab: LabSettings, state: LabState) -> MeasuredCondition | None:

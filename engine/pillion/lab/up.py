@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import shutil
+from collections.abc import AsyncIterator
 
 import aiohttp
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -101,6 +102,17 @@ async def _remove(lab: LabSettings, state: LabState) -> None:
         await run(words, limit_s=_COMPOSE_S)
         state.compose_file.unlink()
     await asyncio.to_thread(store.put_aside, state.journal)
+
+
+@contextlib.asynccontextmanager
+async def fresh(lab: LabSettings, state: LabState) -> AsyncIterator[None]:
+    """The lab made anew, whatever an earlier run left that was killed, and removed at the end. Raises as `up`."""
+    await down(lab, state, purge=True)
+    try:
+        await up(lab, state)
+        yield
+    finally:
+        await down(lab, state, purge=True)
 
 
 async def point_gateways(lab: LabSettings, state: LabState, url: str) -> None:
