@@ -21,6 +21,7 @@ import asyncssh
 
 from pillion.core.model import HostId
 from pillion.errors import HostRefused, HostUnreachable
+from pillion.hosts.forward import SocketForward
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class SshConnection:
         self._connecting = asyncio.Lock()
         self._connection: asyncssh.SSHClientConnection | None = None
         self._watcher = _Watcher()
+        self._forward: SocketForward | None = None
         self._folder = _private_folder(settings.socket_folder)
         self._closed = False
 
@@ -121,7 +123,9 @@ class SshConnection:
                     client_factory=lambda: watcher,
                 )
                 try:
-                    await connection.forward_local_path(str(self.docker_socket), DOCKER_SOCKET)
+                    if self._forward is not None:
+                        await self._forward.close()
+                    self._forward = await SocketForward.open(connection, self.docker_socket, DOCKER_SOCKET)
                 except BaseException:
                     connection.abort()
                     raise
@@ -209,6 +213,8 @@ class SshConnection:
         """Close the connection and remove the socket. Safe to repeat."""
         self._closed = True
         async with self._connecting:
+            if self._forward is not None:
+                await self._forward.close()
             if self._connection is not None:
                 self._connection.close()
                 with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
