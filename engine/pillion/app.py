@@ -75,9 +75,8 @@ async def engine(lab: LabSettings, state: LabState, *, follow: bool = True) -> A
         started = EngineStarted(fleet.next_epoch, lab.policy(), tuple(lab.app_list()))
         journal = await store.Journal.open(state.journal)
         closing.push_async_callback(journal.close)
-        hosts = connect_hosts(lab, state, await asyncio.to_thread(state.emptied_sockets), started.epoch)
-        for host in hosts.values():
-            closing.push_async_callback(host.close)
+        sockets = await asyncio.to_thread(state.emptied_sockets)
+        hosts = await closing.enter_async_context(connect_hosts(lab, state, sockets, started.epoch))
         timeouts = StepTimeouts(**lab.timeouts.model_dump(exclude={"retry_s", "host_lost_s"}))
         steered = {app_id: app.serving.host for app_id, app in fleet.apps.items() if app.serving}
         steering = HaproxySteering(state.admin_socket, steered)

@@ -121,14 +121,11 @@ async def show_plan(
 
 async def _memory_bytes(lab: LabSettings, state: LabState, source: Instance) -> int | None:
     """Resident memory of an app; None if it cannot be asked for."""
-    hosts = connect_hosts(lab, state)
-    try:
-        return (await hosts[source.host].processes(source.container)).memory_bytes
-    except EngineError:
-        return None
-    finally:
-        for host in hosts.values():
-            await host.close()
+    async with connect_hosts(lab, state) as hosts:
+        try:
+            return (await hosts[source.host].processes(source.container)).memory_bytes
+        except EngineError:
+            return None
 
 
 async def migrate(

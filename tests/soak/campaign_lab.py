@@ -11,8 +11,8 @@ from pathlib import Path
 from pillion import config
 from pillion.config import LabSettings
 from pillion.core.reports import MigrationReport, migration_reports
+from pillion.experiments import labs
 from pillion.journal import store
-from pillion.lab import up
 from pillion.lab.state import LabState
 from pillion.runtime.control import ask
 from tests.soak.campaign import engine_log
@@ -30,7 +30,7 @@ async def fresh_lab(*apps: str, file: Path = LAB_FILE) -> AsyncIterator[tuple[La
     whole = config.load(file)
     lab = whole.model_copy(update={"apps": {app: whole.apps[app] for app in apps}})
     state = LabState.of(lab.lab)
-    async with up.fresh(lab, state):
+    async with labs.fresh(lab, state):
         yield lab, state
 
 

@@ -15,17 +15,15 @@ from typing import NamedTuple
 
 import click
 
-from pillion import config
 from pillion.config import LabSettings
 from pillion.core.model import AppId, HostId, Instance
-from pillion.errors import ConfigError, HostRefused, MecError
+from pillion.errors import HostRefused, MecError
+from pillion.experiments import labs
 from pillion.experiments.conditions import conditions
 from pillion.experiments.http import ask_json, control_sandbox
 from pillion.experiments.moving import Engine, all_serve, unless
 from pillion.experiments.proofs import Verdict, proof_of, verdict
 from pillion.hosts.docker import DockerHost
-from pillion.lab import up
-from pillion.lab.assets import assets
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
 from pillion.output import markdown_table, print_table, write_page
@@ -134,11 +132,7 @@ async def app_forms(lab_file: Path | None, results: Path, engine: Engine, stop: 
 
     Raises MecError if a state is wrong, or if being told saves less than `LEAST_SAVED` of the requests.
     """
-    path = lab_file or assets() / "compose" / LAB_FILE
-    lab = config.load(path)
-    if missing := _BOTH - set(lab.apps):
-        problem = f"not a lab for this experiment: it lacks {', '.join(sorted(missing))}"
-        raise ConfigError(problem, place=str(path), remedy=f"see {LAB_FILE}; the lab is made anew and removed")
+    lab = labs.load(_BOTH, lab_file, LAB_FILE)
     forms = await unless(stop, "app-forms", _on_a_lab(lab, LabState.of(lab.lab), engine))
     print_table("A1 and A2, polling and subscribing", _COLUMNS, (form.row() for form in forms))
     print_table("subscribing uses so many times less", _SAVED_COLUMNS, _saved_rows(forms))
@@ -154,16 +148,10 @@ async def app_forms(lab_file: Path | None, results: Path, engine: Engine, stop: 
 
 
 async def _on_a_lab(lab: LabSettings, state: LabState, engine: Engine) -> list[Form]:
-    async with up.fresh(lab, state):
-        hosts = connect_hosts(lab, state)
-        try:
-            async with engine(lab, state) as driver:
-                await all_serve(driver)
-                serving = [app.serving for app in driver.fleet.apps.values() if app.serving]
-                return await _driven(lab, hosts, [instance for instance in serving if instance.app in _BOTH])
-        finally:
-            for host in hosts.values():
-                await host.close()
+    async with labs.fresh(lab, state), connect_hosts(lab, state) as hosts, engine(lab, state) as driver:
+        await all_serve(driver)
+        serving = [app.serving for app in driver.fleet.apps.values() if app.serving]
+        return await _driven(lab, hosts, [instance for instance in serving if instance.app in _BOTH])
 
 
 async def _driven(lab: LabSettings, hosts: Mapping[HostId, DockerHost], serving: Sequence[Instance]) -> list[Form]:

@@ -26,13 +26,13 @@ from pillion.core.plan import Group
 from pillion.core.preflight import losses
 from pillion.core.reports import MigrationReport
 from pillion.errors import ConfigError, HostRefused, MachineError, MigrationError
-from pillion.experiments import bench_report, manual
+from pillion.experiments import bench_report, labs, manual
 from pillion.experiments.bench_report import Cell, Failed, Round, Way
 from pillion.experiments.conditions import conditions
 from pillion.experiments.http import control_sandbox
 from pillion.experiments.moving import Engine, all_serve, move, serving_host, unless
 from pillion.experiments.observed import RATE_HZ, observed
-from pillion.lab import compose, up
+from pillion.lab import compose
 from pillion.lab.assets import PACKAGE, assets
 from pillion.lab.command import run
 from pillion.lab.state import LabState
@@ -60,15 +60,11 @@ async def bench(
 
     `only`: one cell, as `a2-M3`, and no page. A missed ratio is reported, and is no error.
     """
-    path = lab_file or assets() / "compose" / LAB_FILE
-    lab = config.load(path)
     cells = [Cell(app, strategy) for strategy in STRATEGIES for app in APPS]
     wanted = [cell for cell in cells if only in (None, str(cell))]
     if not wanted:
         raise ConfigError(f"no cell {only}", place="--only", remedy=f"one of {', '.join(map(str, cells))}")
-    if missing := {name for app in APPS for name in (app, app + _BY_HAND)} - set(lab.apps):
-        problem = f"not a lab for the bench: it lacks {', '.join(sorted(missing))}"
-        raise ConfigError(problem, place=str(path), remedy=f"see {LAB_FILE}; the lab is made anew and removed")
+    lab = labs.load((name for app in APPS for name in (app, app + _BY_HAND)), lab_file, LAB_FILE)
     raced = await unless(stop, "bench", _race_on_a_lab(lab, LabState.of(lab.lab), rounds, wanted, engine))
     bench_report.print_bench(raced.rounds, raced.failed)
     where = "the table above"
@@ -92,7 +88,6 @@ class _Raced:
 
 async def _race_on_a_lab(lab: LabSettings, state: LabState, rounds: int, cells: list[Cell], engine: Engine) -> _Raced:
     images = {app: lab.apps[app + _BY_HAND].image for app in APPS}
-    await up.down(lab, state, purge=True)  # what an earlier run left that was killed
     try:
         folder = assets()
         words = [str(folder / "compose" / "images.sh"), str(folder), "pillion", str(PACKAGE)]
@@ -101,15 +96,13 @@ async def _race_on_a_lab(lab: LabSettings, state: LabState, rounds: int, cells: 
             # The study's own images start A1 and A2 by a shell, A3 by itself.
             command = json.dumps(lab.apps[app + _BY_HAND].command)
             await _build(image, lab.apps[app].image, f"CMD {command}")
-        await up.up(lab, state)
-        async with AsyncExitStack() as closing:
+        async with labs.fresh(lab, state), AsyncExitStack() as closing:
             race = await _Race.begin(lab, state, engine, closing)
             before = os.getloadavg()[0]
             raced = await race.rounds(rounds, cells)
             load = f"{before:.1f}, {os.getloadavg()[0]:.1f}"
             return _Raced(raced, race.failed, {**await race.machine(), "load of the machine before, after": load})
     finally:
-        await up.down(lab, state, purge=True)
         for image in images.values():
             await run(["docker", "image", "rm", "--force", image], limit_s=60)
 

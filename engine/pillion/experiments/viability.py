@@ -20,14 +20,13 @@ from pillion.config import LabSettings
 from pillion.core.model import App, AppId, HostId
 from pillion.core.preflight import losses
 from pillion.core.reports import MigrationReport
-from pillion.errors import ConfigError, MigrationError
+from pillion.errors import MigrationError
+from pillion.experiments import labs
 from pillion.experiments.conditions import conditions
 from pillion.experiments.http import control_sandbox
 from pillion.experiments.moving import Engine, all_serve, move, serving_host, unless
 from pillion.experiments.network import MeasuredCondition, measure
 from pillion.experiments.proofs import StateProof, proof_of, verdict
-from pillion.lab import up
-from pillion.lab.assets import assets
 from pillion.lab.hosts import connect_hosts
 from pillion.lab.state import LabState
 from pillion.output import markdown_table, print_table, write_page
@@ -94,11 +93,7 @@ async def viability(lab_file: Path | None, results: Path, engine: Engine, stop: 
 
     Raises MigrationError if a strategy lost what the preflight does not foretell, or the condition does not hold.
     """
-    path = lab_file or assets() / "compose" / LAB_FILE
-    lab = config.load(path)
-    if missing := set(APPS) - set(lab.apps):
-        problem = f"not a lab for this experiment: it lacks {', '.join(sorted(missing))}"
-        raise ConfigError(problem, place=str(path), remedy=f"see {LAB_FILE}; the lab is made anew and removed")
+    lab = labs.load(APPS, lab_file, LAB_FILE)
     cells, measured = await unless(stop, "viability", _on_a_lab(lab, LabState.of(lab.lab), engine))
     print_table(f"viability under {measured or 'no condition'}", _COLUMNS, (cell.row() for cell in cells))
     written = results / "viability.md"
@@ -112,7 +107,7 @@ async def viability(lab_file: Path | None, results: Path, engine: Engine, stop: 
 
 
 async def _on_a_lab(lab: LabSettings, state: LabState, engine: Engine) -> tuple[list[Cell], MeasuredCondition | None]:
-    async with up.fresh(lab, state):
+    async with labs.fresh(lab, state):
         measured = await _measured(lab, state)
         async with engine(lab, state) as driver:
             await all_serve(driver)
@@ -129,12 +124,8 @@ async def _measured(lab: LabSettings, state: LabState) -> MeasuredCondition | No
     """The lab's network condition, measured before it is used."""
     if lab.condition is None:
         return None
-    hosts = list(connect_hosts(lab, state).values())
-    try:
-        found = await measure(hosts, lab.condition)
-    finally:
-        for host in hosts:
-            await host.close()
+    async with connect_hosts(lab, state) as hosts:
+        found = await measure(list(hosts.values()), lab.condition)
     log.info("network condition %s", found)
     return found
 

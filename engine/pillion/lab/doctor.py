@@ -62,11 +62,10 @@ async def _findings(lab_file: Path) -> list[Finding]:
     findings += await _base_image()
     if not state.compose_file.exists():
         return [*findings, Finding("lab", "not up; `pillion up` makes it")]
-    hosts = connect_hosts(lab, state)
     known: dict[HostId, HostFacts] = {}
-    for name, host in hosts.items():
-        findings.append(await look(f"host {name}", _host_check(host, known)))
-        await host.close()
+    async with connect_hosts(lab, state) as hosts:
+        for name, host in hosts.items():
+            findings.append(await look(f"host {name}", _host_check(host, known)))
     findings += live_migrations(known, wanted=any(app.strategy == "M3" for app in lab.apps.values()))
     findings.append(await look("gateway", lambda: _gateway(lab)))
     for app in lab.app_list():

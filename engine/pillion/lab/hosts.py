@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from pillion.config import LabSettings
@@ -11,15 +13,16 @@ from pillion.hosts.ssh import SshSettings
 from pillion.lab.state import LabState
 
 
-def connect_hosts(
+@asynccontextmanager
+async def connect_hosts(
     lab: LabSettings, state: LabState, sockets: Path | None = None, epoch: Epoch | None = None
-) -> dict[HostId, DockerHost]:
-    """The lab's MEC hosts. Nothing is connected before its first use.
+) -> AsyncIterator[Mapping[HostId, DockerHost]]:
+    """The lab's MEC hosts. Nothing is connected before its first use; all is closed at the end.
 
     `sockets`: folder for what is forwarded from them; None: one of each host's own in the system's temporary folder.
     `epoch`: of the engine that uses them, claimed as soon as a host's helper starts; None: nothing is claimed.
     """
-    return {
+    hosts = {
         HostId(name): DockerHost(
             HostId(name),
             str(host.address),
@@ -36,3 +39,7 @@ def connect_hosts(
         )
         for name, host in lab.hosts.items()
     }
+    async with AsyncExitStack() as closing:
+        for host in hosts.values():
+            closing.push_async_callback(host.close)
+        yield hosts

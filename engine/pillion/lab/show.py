@@ -61,13 +61,12 @@ def _requests(lab: LabSettings, state: LabState) -> list[dict[str, Any]]:
 
 async def _containers(lab: LabSettings, state: LabState) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for name, host in connect_hosts(lab, state).items():
-        try:
-            for each in await host.containers():
-                row = {"host": name, "container": each.name, "state": each.state, "app": each.labels["pillion.app"]}
-                rows.append({**row, "problem": None})
-        except EngineError as error:
-            rows.append({"host": name, "container": None, "state": None, "app": None, "problem": str(error)})
-        finally:
-            await host.close()
+    async with connect_hosts(lab, state) as hosts:
+        for name, host in hosts.items():
+            try:
+                for each in await host.containers():
+                    row = {"host": name, "container": each.name, "state": each.state, "app": each.labels["pillion.app"]}
+                    rows.append({**row, "problem": None})
+            except EngineError as error:
+                rows.append({"host": name, "container": None, "state": None, "app": None, "problem": str(error)})
     return rows

@@ -11,14 +11,12 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import AsyncIterator
 
 import aiohttp
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pillion import gateway as gateways
 from pillion.config import LabSettings
-from pillion.core.model import HostId
 from pillion.errors import GatewayError, HostUnreachable, MachineError
 from pillion.hosts.base import ContainerSpec, ContainerState
 from pillion.hosts.docker import DockerHost
@@ -53,17 +51,13 @@ async def up(lab: LabSettings, state: LabState) -> None:
     state.compose_file.write_text(json.dumps(model, indent=2))
     log.info("containers: %s", ", ".join(model["services"]))
     await run([*_compose(lab, state), "up", "--detach", "--remove-orphans", "--quiet-pull"], limit_s=_COMPOSE_S)
-    hosts = connect_hosts(lab, state)
-    try:
+    async with connect_hosts(lab, state) as hosts:
         async with asyncio.TaskGroup() as tasks:
             for host in hosts.values():
                 tasks.create_task(_provision(lab, host), name=f"provision {host.id}")
             tasks.create_task(_answers(f"{lab.location_url}/queries/zones"), name="gateway")
         # Last: what is loaded onto the hosts does not come from one another, but they have to be reachable.
         await conditions.bring_about(hosts.values(), lab.condition)
-    finally:
-        for host in hosts.values():
-            await host.close()
     if lab.condition:
         log.info("network condition between the MEC hosts: %s", lab.condition.name)
     log.info("lab %s is up: the UE reaches its apps at %s", lab.lab, lab.user_plane_address)
@@ -88,31 +82,18 @@ async def down(lab: LabSettings, state: LabState, *, purge: bool = False) -> Non
 
 
 async def _remove(lab: LabSettings, state: LabState) -> None:
-    hosts = connect_hosts(lab, state)
-    for name, settings in lab.hosts.items():
-        host = hosts[HostId(name)]
-        if settings.key_file:
-            for gone in await host.sweep():
-                log.info("%s: removed %s", name, gone)
-            await conditions.bring_about([host], None)
-        await host.close()
+    async with connect_hosts(lab, state) as hosts:
+        for name, host in hosts.items():
+            if lab.hosts[name].key_file:  # not one of ours, which go as a whole
+                for gone in await host.sweep():
+                    log.info("%s: removed %s", name, gone)
+                await conditions.bring_about([host], None)
     if state.compose_file.exists():
         log.info("removing the containers, volumes and network of lab %s", lab.lab)
         words = [*_compose(lab, state), "--profile", "ue", "down", "--volumes", "--remove-orphans", "--timeout", "5"]
         await run(words, limit_s=_COMPOSE_S)
         state.compose_file.unlink()
     await asyncio.to_thread(store.put_aside, state.journal)
-
-
-@contextlib.asynccontextmanager
-async def fresh(lab: LabSettings, state: LabState) -> AsyncIterator[None]:
-    """The lab made anew, whatever an earlier run left that was killed, and removed at the end. Raises as `up`."""
-    await down(lab, state, purge=True)
-    try:
-        await up(lab, state)
-        yield
-    finally:
-        await down(lab, state, purge=True)
 
 
 async def point_gateways(lab: LabSettings, state: LabState, url: str) -> None:
@@ -123,16 +104,13 @@ async def point_gateways(lab: LabSettings, state: LabState, url: str) -> None:
     """
     gateways.sandbox_line(url)
     own = run(["docker", "exec", f"{compose.project(lab)}-gateway", "gateway-point", url], limit_s=20)
-    apps = [_point(host, url) for host in connect_hosts(lab, state).values()]
-    for failure in await asyncio.gather(own, *apps, return_exceptions=True):
+    async with connect_hosts(lab, state) as hosts:
+        apps = [gateways.point(host, url) for host in hosts.values()]
+        failures = await asyncio.gather(own, *apps, return_exceptions=True)
+    for failure in failures:
         if isinstance(failure, BaseException):
             raise failure
     log.info("the gateways of lab %s point at %s", lab.lab, url)
-
-
-async def _point(host: DockerHost, url: str) -> None:
-    async with host:
-        await gateways.point(host, url)
 
 
 def _compose(lab: LabSettings, state: LabState) -> list[str]:
