@@ -96,7 +96,7 @@ tools_context() {
     local part
     mkdir -p "$SCRATCH/tools/pillion"
     cp "$CONTEXT/compose/tools/Dockerfile" "$SCRATCH/tools/"
-    for part in __init__.py errors.py core sandbox probe.py probe; do
+    for part in __init__.py errors.py server.py core sandbox probe.py probe; do
         [ ! -e "$PACKAGE/$part" ] || cp -r "$PACKAGE/$part" "$SCRATCH/tools/pillion/"
     done
 }

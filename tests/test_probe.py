@@ -19,6 +19,7 @@ from aiohttp import web
 
 from pillion.core.measures import ProbeSummary, summarise
 from pillion.probe import main, probe, read_samples
+from pillion.server import served_at
 
 ENGINE = Path(__file__).parents[1] / "engine"
 
@@ -71,12 +72,9 @@ async def app() -> AsyncIterator[App]:
     served = App()
     site = web.Application()
     site.router.add_get("/", served.answer)
-    runner = web.AppRunner(site, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    yield served
-    await runner.cleanup()
+    async with served_at(site, "127.0.0.1", 0) as port:
+        served.url = f"http://127.0.0.1:{port}/"
+        yield served
 
 
 async def run(url: str, duration_s: float, **options: Any) -> tuple[ProbeSummary, list[dict[str, Any]]]:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from pillion.sandbox.live import LiveWorld
 from pillion.sandbox.server import Listening, sandbox
+from pillion.server import served_at
 
 from .processes import UE, AppProcess
 
@@ -131,12 +132,9 @@ async def city() -> AsyncIterator[City]:
         app = web.Application()
         app.router.add_post("/callbacks/{name}/{path:.*}", made._callback)
         app.router.add_route("*", "/{path:(location|rni)/.*}", made._request)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            yield made
-        finally:
-            await made.end()
-            await runner.cleanup()
+        async with served_at(app, "127.0.0.1", 0) as port:
+            made.url = f"http://127.0.0.1:{port}"
+            try:
+                yield made
+            finally:
+                await made.end()

@@ -15,6 +15,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from pillion.server import served_at
+
 APPS = Path(__file__).parents[2] / "apps"
 UE = "10.100.0.2"
 DEADLINE_S = 20.0
@@ -57,14 +59,9 @@ class MecApi:
         """Serve on loopback; `url` is the API's root."""
         app = web.Application()
         app.router.add_get(self._path, self._asked)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}{self._path.partition('queries')[0]}"
-        try:
+        async with served_at(app, "127.0.0.1", port) as bound:
+            self.url = f"http://127.0.0.1:{bound}{self._path.partition('queries')[0]}"
             yield
-        finally:
-            await runner.cleanup()
 
 
 class AppProcess:

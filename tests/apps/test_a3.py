@@ -17,6 +17,7 @@ from aiohttp import web
 
 from pillion.hosts.memcached import Memcached
 from pillion.sandbox.server import sandbox
+from pillion.server import served_at
 from tests.hosts.memcached_process import memcached, needs_memcached
 
 LOADER = Path(__file__).parents[2] / "apps" / "a3-loader" / "loader.py"
@@ -55,13 +56,8 @@ async def location_api(answers: dict[str, object]) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, LOOPBACK, 0).start()
-    try:
-        yield f"http://{LOOPBACK}:{runner.addresses[0][1]}/location/v2/"
-    finally:
-        await runner.cleanup()
+    async with served_at(app, LOOPBACK, 0) as port:
+        yield f"http://{LOOPBACK}:{port}/location/v2/"
 
 
 def zones(*names: str) -> dict[str, object]:

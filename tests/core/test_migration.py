@@ -29,6 +29,7 @@ from pillion.core.migration import ENDED, LONGEST_RETRY_S, PREPARABLE, RETRY_S, 
 from pillion.core.model import App, Epoch, Instance, MigrationId, StepId
 from pillion.core.plan import Group, Plan, Situation
 from pillion.errors import InvalidTransition
+from pillion.strategies.checkpoint import CHECKPOINT
 from pillion.strategies.commit_save import COMMIT_SAVE
 
 from .examples import A2, MEC1, MEC2
@@ -43,11 +44,15 @@ def m2(app: App = A2) -> Plan:
     return COMMIT_SAVE.plan(Situation(app, SOURCE, TARGET))
 
 
+def m3() -> Plan:
+    return CHECKPOINT.plan(Situation(A2, SOURCE, TARGET))
+
+
 class Play:
     """One migration; `told` is what its last event made it order, in the words of `words`."""
 
-    def __init__(self, app: App = A2) -> None:
-        self.app = app
+    def __init__(self, app: App = A2, plan: Plan | None = None) -> None:
+        self.app, self.plan = app, plan
         self.orders: list[Action] = []
         self.migration = self._taken(migrations.begin(Migration(ID, app, SOURCE, TARGET, "M2")))
 
@@ -64,7 +69,7 @@ class Play:
         return self.told
 
     def planned(self) -> list[str]:
-        return self.comes(PlanMade(ID, m2(self.app)))
+        return self.comes(PlanMade(ID, self.plan or m2(self.app)))
 
     def done(self, step: str) -> list[str]:
         return self.comes(StepDone(ID, StepId(step), Outcome(0.0, 0.1)))
@@ -211,6 +216,21 @@ def test_a_failure_in_the_downtime_lifts_the_fence_first_and_then_undoes_from_th
         assert play.undone(undoing) == [f"undo {step}"]
         undoing = step
     assert play.undone(undoing) == ["MigrationFailed"]
+
+
+def test_a_checkpoint_that_failed_is_taken_back_before_the_fence_since_it_may_hold_the_source_too():
+    play = Play(plan=m3()).until(Phase.RELOCATING)
+    play.done("fence")
+    play.done("last-bytes")
+    assert play.failed("last-checkpoint", "no end after 5 s") == ["undo last-checkpoint"]
+    assert play.undone("last-checkpoint") == ["undo fence"]
+
+
+def test_a_checkpoint_that_was_taken_does_not_keep_the_ue_waiting():
+    play = Play(plan=m3()).until(Phase.RELOCATING)
+    for step in ("fence", "last-bytes", "last-checkpoint"):
+        play.done(step)
+    assert play.failed("last-pages") == ["undo fence"]
 
 
 def test_a_step_that_cannot_be_undone_is_a_debt_and_the_rest_is_undone_all_the_same():

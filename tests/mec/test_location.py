@@ -14,6 +14,7 @@ from pillion.errors import MecError, MecPayloadError
 from pillion.mec import location
 from pillion.mec.location import LocationClient
 from pillion.sandbox.server import Listening, sandbox
+from pillion.server import served_at
 
 UE = UeId("10.100.0.2")
 RADIUS_M = {"Macro": 400.0, "Smallcell": 100.0, "Wifi": 50.0}
@@ -37,14 +38,11 @@ async def answering(handler: Handler) -> AsyncIterator[LocationClient]:
     """A client of a server that answers every question as told."""
     app = web.Application()
     app.router.add_get("/{path:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with LocationClient(f"http://127.0.0.1:{runner.addresses[0][1]}/location/v2", RADIUS_M) as client:
-            yield client
-    finally:
-        await runner.cleanup()
+    async with (
+        served_at(app, "127.0.0.1", 0) as port,
+        LocationClient(f"http://127.0.0.1:{port}/location/v2", RADIUS_M) as client,
+    ):
+        yield client
 
 
 @versions

@@ -36,6 +36,7 @@ from pillion.mec.subscriptions import SubscriptionClient
 from pillion.runtime.tracking import EventSource, TrackingSettings, track
 from pillion.sandbox.faults import Fault
 from pillion.sandbox.server import Listening, sandbox
+from pillion.server import served_at
 
 pytestmark = pytest.mark.lab  # minutes of true time
 
@@ -130,11 +131,7 @@ async def followed(source: str) -> AsyncIterator[Followed]:
         gateway = Gateway(listening)
         app = web.Application()
         app.router.add_route("*", "/{rest:.*}", gateway.hand_on)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        closing.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        url = f"http://127.0.0.1:{await closing.enter_async_context(served_at(app, '127.0.0.1', 0))}"
         client = await closing.enter_async_context(LocationClient(f"{url}/location/v2", Settings().radius_m))
         events: EventSource = Polling(client, SUBSCRIBING.poll_s)
         if source == "subscribe":

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from pillion.server import served_at
+
 ARRIVAL_S = 5.0
 """Until a notification that was waited for is missing."""
 
@@ -76,12 +78,9 @@ async def callbacks() -> AsyncIterator[Callbacks]:
     taking = Callbacks()
     app = web.Application()
     app.router.add_post("/{path:.*}", taking.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        taking.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield taking
-    finally:
-        taking.release()
-        await runner.cleanup()
+    async with served_at(app, "127.0.0.1", 0) as port:
+        taking.url = f"http://127.0.0.1:{port}"
+        try:
+            yield taking
+        finally:
+            taking.release()

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from pillion.sandbox.scenario import Plmn
 from pillion.sandbox.server import Listening, sandbox
+from pillion.server import served_at
 from tests.sandbox.cities import monaco
 
 PLMN = Plmn(mcc="001", mnc="001")
@@ -65,14 +66,9 @@ class _Callbacks:
     async def listening(self) -> AsyncIterator[_Callbacks]:
         app = web.Application()
         app.router.add_post("/{name}", self._notify)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with served_at(app, "127.0.0.1", 0) as port:
+            self.url = f"http://127.0.0.1:{port}"
             yield self
-        finally:
-            await runner.cleanup()
 
 
 class Subscriber:

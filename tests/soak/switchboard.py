@@ -87,10 +87,12 @@ class Fault:
 _APP_ITSELF = "speaks to the app itself"
 _HAPROXY = "speaks to HAProxy alone"
 _WITHOUT_HELPER: tuple[type[Work], ...] = (
-    *(TellApp, CommitImage, CreateVolume, CreateNetwork, CreateContainer, FenceSource, StartTarget, ProveTarget),
+    *(TellApp, CommitImage, CreateVolume, CreateNetwork, CreateContainer, FenceSource, ProveTarget),
     *(SwitchTraffic, KillSource, RemoveImage),
 )
-_OF_ONE_HOST: tuple[type[Work], ...] = (*_WITHOUT_HELPER, TakeCheckpoint, RemoveCheckpoints, RemoveInstance)
+_OF_ONE_HOST: tuple[type[Work], ...] = (
+    *(*_WITHOUT_HELPER, StartTarget, TakeCheckpoint, RemoveCheckpoints, RemoveInstance),
+)
 _NO_TRANSFER = dict.fromkeys(_OF_ONE_HOST, "sends nothing from host to host")
 _FULL_DISK: dict[type[Work], str] = {
     OpenLink: "writes nothing: the helpers run since the plan was made",
@@ -142,8 +144,12 @@ FAULTS = (
     Fault("refuse", Do.REFUSE, Hurts.FAILS),
     Fault("unheard", Do.UNHEARD, Hurts.FAILS),
     Fault("time-out", Do.BEGIN, Hurts.FAILS),
-    Fault("kill-helper", Do.BEGIN, Hurts.MAY, dict.fromkeys(_WITHOUT_HELPER, "does not need the helper")),
-    Fault("kill-criu", Do.BEGIN, Hurts.MAY, only=lambda work: _runs_criu(work), otherwise="runs no CRIU"),
+    Fault(
+        *("kill-helper", Do.BEGIN, Hurts.MAY, dict.fromkeys(_WITHOUT_HELPER, "does not need the helper")),
+        only=lambda work: not isinstance(work, StartTarget) or work.restored,
+        otherwise="does not need the helper",
+    ),
+    Fault("kill-criu", Do.BEGIN, Hurts.MAY, only=_runs_criu, otherwise="runs no CRIU"),
 )
 
 

@@ -290,8 +290,14 @@ def _undo_next(migration: Migration) -> Advance:
     """Undo from the end, one by one; but the fence first, since the UE is waiting behind it.
 
     That the source serves again while the target is still being removed is safe: no traffic was steered to the target.
+    Before the fence comes only a checkpoint that has not ended well: what takes it may hold the source as well.
     """
-    left = sorted(_steps(migration, migration.touched), key=lambda step: not isinstance(step.work, FenceSource))
+
+    def is_later(step: Step) -> tuple[bool, bool]:
+        holds = isinstance(step.work, TakeCheckpoint) and step.id not in migration.done
+        return not holds, not isinstance(step.work, FenceSource)
+
+    left = sorted(_steps(migration, migration.touched), key=is_later)
     if left:
         return migration, [UndoStep(migration.id, migration.app, left[0])]
     assert migration.ending is not None

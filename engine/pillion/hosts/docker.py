@@ -22,7 +22,7 @@ from pillion.hosts import memcached
 from pillion.hosts.app_calls import AppCalls
 from pillion.hosts.base import ImageInfo, MecHost, ProcessInfo, TransferLink
 from pillion.hosts.docker_api import Conflict, DockerApi, HostTimeouts, NoSuchObject
-from pillion.hosts.docker_containers import APP_LABEL, EPOCH_LABEL, LAB_LABEL, DockerContainers, filters
+from pillion.hosts.docker_containers import APP_LABEL, EPOCH_LABEL, LAB_LABEL, DockerContainers, filters, started
 from pillion.hosts.ssh import SshConnection, SshSettings
 from pillion.hosts.transfer import HelperLink, HelperProcess, stale
 
@@ -145,6 +145,11 @@ class DockerHost(DockerContainers, MecHost):
         helper = await self._running_helper()
         limit_s = self._timeouts.work_s
         return await helper.request("take_checkpoint", timeout_s=limit_s, container=name, round=round_.value)
+
+    async def ensure_restored(self, name: str) -> None:
+        await self._require_ours(name)
+        helper = await self._running_helper()
+        await started(lambda: helper.request("restore", timeout_s=self._timeouts.start_s, container=name))
 
     async def remove_checkpoints(self, name: str, *, resume: bool = False) -> None:
         await (await self._running_helper()).request("remove_checkpoints", container=name, resume=resume)

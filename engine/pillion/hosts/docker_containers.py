@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -35,8 +35,6 @@ PART_LABEL = "pillion.part"
 _NETWORK = "network"
 """What `PART_LABEL` says of the small containers."""
 _LAST_WORDS = 200
-CHECKPOINT = "last"
-"""The name under which the transfer helper tells the engine of a checkpoint to restore from."""
 _TRIES = 3
 _PASSING = ("already exists", "waiting for init preliminary setup")
 """What a start says that failed before the container ran, and that may succeed at once when it is tried again: the
@@ -47,6 +45,17 @@ _STATES = {
     "restarting": ContainerState.RUNNING,
     "paused": ContainerState.PAUSED,
 }
+
+
+async def started(start: Callable[[], Awaitable[object]]) -> None:
+    """Start a container, and do it again where that may help. Raises HostError."""
+    for left in reversed(range(_TRIES)):
+        try:
+            await start()
+            return
+        except HostRefused as refusal:
+            if left == 0 or not any(words in refusal.problem for words in _PASSING):
+                raise
 
 
 class DockerContainers:
@@ -163,19 +172,9 @@ class DockerContainers:
             await self._settle(name, ContainerState.PAUSED)
             await self.ensure_unpaused(name)
 
-    async def ensure_restored(self, name: str) -> None:
-        await self._require_ours(name)
-        await self._start(name, {"checkpoint": CHECKPOINT})
-
-    async def _start(self, name: str, params: Mapping[str, str] | None = None) -> None:
+    async def _start(self, name: str) -> None:
         path = f"containers/{quote(name)}/start"
-        for left in reversed(range(_TRIES)):
-            try:
-                await self._api.call("POST", path, params=params, timeout_s=self._timeouts.start_s)
-                return
-            except HostRefused as refusal:
-                if left == 0 or not any(words in refusal.problem for words in _PASSING):
-                    raise
+        await started(lambda: self._api.call("POST", path, timeout_s=self._timeouts.start_s))
 
     async def ensure_paused(self, name: str) -> None:
         await self._require_ours(name)

@@ -8,7 +8,6 @@ guess one; what is too long is not read. Source: ETSI GS MEC 009 V3.1.1, clause 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -17,14 +16,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from pillion.errors import MachineError
+from pillion.server import served_at
 
 log = logging.getLogger(__name__)
 
 LONGEST_BYTES = 256 * 1024
 MOST_WAITING = 1000
 """In one box; the oldest go first. A follower reads them at once: more than a few mean that it hangs."""
-_GRACE_S = 0.5
 
 
 class Box:
@@ -96,15 +94,6 @@ async def serve_callbacks(
     Raises MachineError if the port cannot be had.
     """
     callbacks = Callbacks(clock)
-    runner = web.AppRunner(callbacks.app(routes), access_log=None, shutdown_timeout=_GRACE_S)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            problem = "the port is taken" if error.errno == errno.EADDRINUSE else f"cannot listen: {error.strerror}"
-            raise MachineError(problem, place=f"{host}:{port}", remedy="free it or choose another one") from error
-        callbacks.public_url = (public_url or f"http://{host}:{runner.addresses[0][1]}/callbacks").rstrip("/")
+    async with served_at(callbacks.app(routes), host, port) as bound:
+        callbacks.public_url = (public_url or f"http://{host}:{bound}/callbacks").rstrip("/")
         yield callbacks
-    finally:
-        await runner.cleanup()

@@ -245,7 +245,9 @@ class Steps:
                 await self._host(instance).remove_container(instance.container)
             case plans.FenceSource(instance=instance):
                 await self._host(instance).ensure_unpaused(instance.container)
-            case plans.StartTarget(instance=instance):
+            case plans.StartTarget(instance=instance, restored=restored):
+                if restored:  # CRIU may be at it still, for which the Docker Engine would wait
+                    await self._host(instance).remove_checkpoints(instance.container)
                 await self._host(instance).ensure_killed(instance.container)
             case plans.TransferVolume() | plans.TransferFiles() | plans.ProveTarget() | plans.CloseLink():
                 pass  # Nothing of it is left in the world.

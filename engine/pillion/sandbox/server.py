@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import signal
 from collections.abc import AsyncIterator
@@ -11,23 +10,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
-
-from pillion.errors import MachineError
 from pillion.sandbox.api import api_app
 from pillion.sandbox.control import control_app
 from pillion.sandbox.live import LiveWorld
 from pillion.sandbox.notifications import callbacks_session
 from pillion.sandbox.scenario import load_scenario
+from pillion.server import served_at
 
 log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8000
 DEFAULT_CONTROL_PORT = 8001
 DEFAULT_NAME = "sbxpillion"
-
-_GRACE_S = 0.5
-"""What a request under way may still take when the sandbox is told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +67,8 @@ async def sandbox(
     if network is not None:
         live.activate(network)
     async with AsyncExitStack() as stack:
-        bound = await _listen(stack, api_app(live), host, port)
-        bound_control = await _listen(stack, control_app(live), host, control_port)
+        bound = await stack.enter_async_context(served_at(api_app(live), host, port))
+        bound_control = await stack.enter_async_context(served_at(control_app(live), host, control_port))
         http = await stack.enter_async_context(callbacks_session())
         for service in live.services:
             sending = asyncio.create_task(service.line.run(http), name=f"notify {service.line.api}")
@@ -130,16 +124,3 @@ async def serve(
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> int:
-    """Serve the app until the stack is left; gives the port it got."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_S)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        problem = "the port is taken" if error.errno == errno.EADDRINUSE else f"cannot listen: {error.strerror}"
-        raise MachineError(problem, place=f"{host}:{port}", remedy="free it or choose another one") from error
-    return int(runner.addresses[0][1])

@@ -77,6 +77,8 @@ class Engine:
         self.root = root
 
     def get(self, path: str) -> Any:
+        if path.startswith("/containers/json"):
+            return []  # nothing runs
         name = path.split("/")[2]
         labels = {"pillion.lab": "lab"} if name in (SOURCE, TARGET) else {"pillion.lab": "theirs"}
         return (
@@ -250,6 +252,8 @@ class DumpingEngine(Engine):
 
     def get(self, path: str) -> Any:
         found = super().get(path)
+        if not found:
+            return found
         found["State"] = {"Running": True, "Paused": False, "Pid": os.getpid()}
         return found
 
@@ -264,7 +268,7 @@ class DumpingEngine(Engine):
 @pytest.mark.parametrize("name", ["first", "last"])
 def test_connections_that_the_kernel_tracked_are_no_part_of_a_checkpoint(hosts: Hosts, tmp_path: Path, name: str):
     engine = DumpingEngine(tmp_path / "docker", tmp_path / "here" / "lab" / "criu" / f"{SOURCE}.conf")
-    taken = hosts.here.take(engine, SOURCE, name)  # type: ignore[arg-type]
+    taken = hosts.here.take(engine, SOURCE, name, lambda: True)  # type: ignore[arg-type]
     kept = {path.name for path in (hosts.here.of(SOURCE) / name).iterdir()}
     assert "netns-10.img" in kept
     assert not {"netns-ct-10.img", "netns-exp-10.img"} & kept

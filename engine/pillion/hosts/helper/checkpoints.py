@@ -23,11 +23,11 @@ import secrets
 import shutil
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from pillion.hosts.helper.engine import DockerEngine, is_labs
 from pillion.hosts.helper.freezer import freeze, thaw
@@ -36,6 +36,8 @@ from pillion.hosts.helper.stuck import ended, freed
 from pillion.hosts.helper.wire import CHUNK_BYTES, Body, Connection, Header, Refused, packed
 
 ROOT = Path("/dev/shm/pillion")
+_NAME = "last"
+"""The name under which the Docker Engine is told of a checkpoint to restore from."""
 _RUN = struct.Struct("!QQQ")
 """Where a run of pages lies in the new file, its length, and where the base has it (`_NEW`: nowhere, it follows)."""
 _NEW = (1 << 64) - 1
@@ -56,6 +58,8 @@ class Checkpoints:
         self._lab = folder.name
         self._configurations = folder / "criu"
         self._docker_root = ""
+        self._ids: dict[str, str] = {}
+        """Of containers that a checkpoint has arrived for."""
 
     def of(self, container: str) -> Path:
         return ROOT / self._lab / container
@@ -65,8 +69,10 @@ class Checkpoints:
         root = ROOT / self._lab
         return sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
 
-    def take(self, engine: DockerEngine, container: str, name: str) -> Header:
+    def take(self, engine: DockerEngine, container: str, name: str, wanted: Callable[[], bool]) -> Header:
         """Checkpoint a running or paused container, which goes on as it was: `bytes`, `seconds`. Raises Refused, Cut.
+
+        `wanted`: whether somebody still waits for it; else it is not tried again.
 
         CRIU may fail once (a process was born meanwhile), and the Docker Engine may find that it has the like of
         `descriptors.json` already, which says nothing about the images: they are whole if they pass the check.
@@ -78,6 +84,8 @@ class Checkpoints:
         descriptors = [os.readlink(f"/proc/{found['State']['Pid']}/fd/{number}") for number in range(3)]
         problem = Refused("it was not tried")
         for number in range(_TRIES):
+            if not wanted():
+                break
             shutil.rmtree(images, ignore_errors=True)
             images.mkdir(mode=0o700, parents=True)
             self._configure(container, images)
@@ -105,6 +113,29 @@ class Checkpoints:
             f"checkpoint of {container}: {problem.problem}", problem.remedy or "`pillion doctor` may tell why"
         )
 
+    def restore(self, engine: DockerEngine, container: str) -> None:
+        """Start a container from the last checkpoint that has arrived for it.
+
+        Raises Refused, Cut; then it does not run, or is about to: what is left of CRIU has been ended.
+        """
+        if container not in self._ids:  # it arrived at an earlier helper
+            self._ids[container] = self.ours(engine, container)["Id"]
+        try:
+            with freed(self._ids[container]):
+                engine.post(f"/containers/{quote(container)}/start?" + urlencode({"checkpoint": _NAME}))
+        except Refused as refusal:
+            raise Refused(f"restore of {container}: {refusal.problem}", refusal.remedy) from refusal
+
+    def end_criu(self, engine: DockerEngine, container: str) -> None:
+        """Let CRIU come to an end with this container, or end it. Raises Refused, Cut.
+
+        While a container is started, the Docker Engine tells of it in its list alone.
+        """
+        query = urlencode({"all": "1", "filters": json.dumps({"name": [f"^/{container}$"]})})
+        for found in engine.get(f"/containers/json?{query}"):
+            if is_labs(found["Labels"], self._lab):
+                ended(found["Id"])
+
     def ours(self, engine: DockerEngine, container: str) -> Any:
         """What the engine says of a container of this lab. Raises Refused if it is not there, or another's."""
         found = engine.get(f"/containers/{quote(container)}/json")
@@ -123,6 +154,7 @@ class Checkpoints:
 
         `resume`: it is to run, also if CRIU or the Docker Engine were ended while they held it frozen.
         """
+        self.end_criu(engine, container)
         shutil.rmtree(self.of(container), ignore_errors=True)
         (self._configurations / f"{container}.conf").unlink(missing_ok=True)
         found = engine.get(f"/containers/{quote(container)}/json")
@@ -146,6 +178,7 @@ class Checkpoints:
         """Lay a checkpoint ready, once all of it has arrived; a last one is what the container is restored from."""
         container = header["container"]
         found = self.ours(engine, container)
+        self._ids[container] = found["Id"]
         place = self.of(container)
         whole = header["round"] == "first"
         patch = place / "patch"
@@ -174,7 +207,7 @@ class Checkpoints:
 
     def _note(self, engine: DockerEngine, found: Any, descriptors: bytes) -> None:
         """Tell the engine of a checkpoint: to it, `descriptors.json` is all there is."""
-        note = self._kept(engine, found) / "last" / "descriptors.json"
+        note = self._kept(engine, found) / _NAME / "descriptors.json"
         if note.is_file() and note.read_bytes() == descriptors:
             return
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -189,8 +222,7 @@ class Checkpoints:
 
 
 def _let_go(engine: DockerEngine, found: Any) -> None:
-    """Have a container run, and its engine know it."""
-    ended(found["Id"])
+    """Have a container run that CRIU has left, and its engine know it."""
     if found["State"]["Paused"]:
         # A Docker Engine that was started anew takes what CRIU froze for paused, also after it goes on; and it refuses
         # to unpause what is not frozen.

@@ -49,9 +49,9 @@ class DockerEngine:
                 raise refusal(response.status, answer)
             return json.loads(answer)
 
-    def post(self, path: str, body: object) -> None:
-        """A POST of JSON whose answer says nothing but whether it was done. Raises Refused, Cut."""
-        with self.request("POST", path, json.dumps(body).encode()) as response:
+    def post(self, path: str, body: object = None) -> None:
+        """A POST of JSON, or of nothing, whose answer says only whether it was done. Raises Refused, Cut."""
+        with self.request("POST", path, b"" if body is None else json.dumps(body).encode()) as response:
             answer = response.read()
             if response.status >= 400:
                 raise refusal(response.status, answer)

@@ -5,9 +5,10 @@
     out  {"id": 7, "error": "refused" | "cut" | "stale", "problem": …, "remedy": …, "place": …}
     out  {"stale": 12}                      a newer engine has claimed the host: unasked, at any time
 
-Commands run side by side, but for those that take and remove one container's checkpoints: they come one after another,
-so that what is taken late, for an engine that has given up, is removed all the same. The helper ends when its input
-does, which is when the engine or the SSH connection is gone, and takes its links and its files with it.
+Commands run side by side, but for those about one container's checkpoints: they come one after another, so that what is
+taken late, for an engine that has given up, is removed all the same. A removal ends the CRIU that it waits for. The
+helper ends when its input does, which is when the engine or the SSH connection is gone, and takes its links and its
+files with it.
 
 The folder's file `epoch` holds the highest epoch claimed. What an older engine asks for after that is refused, and it
 is told at once (dnotify: fcntl's F_NOTIFY), so that it stops using the Docker Engine as well.
@@ -23,6 +24,7 @@ import shutil
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,8 @@ from pillion.hosts.helper.facts import facts
 from pillion.hosts.helper.wire import Cut, Refused, refused_by_system
 
 _END_TIMEOUT_S = 2.0
-_IN_TURN = ("take_checkpoint", "remove_checkpoints")
+_IN_TURN = ("take_checkpoint", "restore", "remove_checkpoints")
+_LOOK_S = 0.1
 
 
 class StaleEpoch(Exception):
@@ -113,10 +116,10 @@ class Helper:
         shutil.rmtree(self._temp, ignore_errors=True)
 
     def _perform(self, request: dict[str, Any], turn: str | None, before: threading.Thread | None) -> None:
-        if before is not None:
-            before.join()
         number, command = request.pop("id"), request.pop("do")
         reply: dict[str, Any]
+        if before is not None:
+            self._wait_for(before, turn if command == "remove_checkpoints" else None)
         try:
             reply = {"ok": self._answer(command, request)}
         except StaleEpoch as error:
@@ -133,6 +136,14 @@ class Helper:
             self._threads.discard(threading.current_thread())
             if self._last.get(turn) is threading.current_thread():
                 del self._last[turn]
+
+    def _wait_for(self, before: threading.Thread, given_up: str | None) -> None:
+        """Wait for an earlier command; `given_up`: a container, if what it does to that is for nobody any more."""
+        while before.is_alive():
+            if given_up is not None:
+                with suppress(Refused, Cut):
+                    self._checkpoints.end_criu(DockerEngine(), given_up)
+            before.join(_LOOK_S)
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if command == "claim":
@@ -154,7 +165,15 @@ class Helper:
             return {}
         self._refuse_if_stale()
         if command == "take_checkpoint":
-            return self._checkpoints.take(DockerEngine(), arguments["container"], arguments["round"])
+            container, thread = arguments["container"], threading.current_thread()
+
+            def wanted() -> bool:  # nothing has come after it
+                return self._last.get(container) is thread
+
+            return self._checkpoints.take(DockerEngine(), container, arguments["round"], wanted)
+        if command == "restore":
+            self._checkpoints.restore(DockerEngine(), arguments["container"])
+            return {}
         if command == "checkpoints":
             return {"containers": self._checkpoints.containers()}
         if command == "remove_checkpoints":

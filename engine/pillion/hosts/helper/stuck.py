@@ -1,11 +1,11 @@
-"""What is left of a CRIU whose checkpoint has gone wrong.
+"""What is left of a CRIU whose checkpoint or restore has gone wrong.
 
 One that was killed may leave a child behind, for which runc, and so the Docker Engine, waits for ever. While a
-checkpoint is taken this looks now and then whether that has happened, and ends what is left of CRIU. Then runc reports
-the failure, and the container is as it was. If the Docker Engine itself was killed, CRIU may be at work for a moment
-more, or be dead and have left the app frozen.
-Source: proc(5); runc, `checkpoint`, whose last word is the container's id, as it is a word of the command line of
-containerd's shim, which orphans come to.
+checkpoint is taken or restored this looks now and then whether that has happened, and ends what is left of CRIU. Then
+runc reports the failure, and the container is as it was. One that hangs is ended once nobody waits for it any more. If
+the Docker Engine itself was killed, CRIU may be at work for a moment more, or be dead and have left the app frozen.
+Source: proc(5); runc, `checkpoint` and `restore`, whose last word is the container's id, as it is a word of the command
+line of containerd's shim, which orphans come to.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from pathlib import Path
 
 _LOOK_S = 0.25
 _LAST_WORK_S = 3.0
-"""What a CRIU whose Docker Engine is gone may still take; killed at a bad instant it could hurt the app."""
+"""What a CRIU for which nobody waits may still take; killed at a bad instant it could hurt the app."""
+_KILLS = 20
+"""Looks at which what is left is killed: children come to light when their parent is gone."""
 
 
 @contextmanager
 def freed(container_id: str, proc: Path = Path("/proc")) -> Iterator[None]:
-    """Watch over a checkpoint of that container for as long as it is under way."""
+    """Watch over a checkpoint or restore of that container for as long as it is under way."""
     over = threading.Event()
 
     def watch() -> None:
@@ -47,11 +49,12 @@ def ended(container_id: str, proc: Path = Path("/proc")) -> None:
     """Wait until no CRIU is at work on this container; one that takes too long is killed."""
     limit_s = time.monotonic() + _LAST_WORK_S
     while states := _states(container_id, proc):
+        if time.monotonic() > limit_s + _KILLS * _LOOK_S:
+            return
         if time.monotonic() > limit_s:
             for each in states:
                 with suppress(OSError):
                     os.kill(each, signal.SIGKILL)
-            return
         time.sleep(_LOOK_S)
 
 
