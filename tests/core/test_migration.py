@@ -220,15 +220,15 @@ def test_a_failure_in_the_downtime_lifts_the_fence_first_and_then_undoes_from_th
 
 def test_a_checkpoint_that_failed_is_taken_back_before_the_fence_since_it_may_hold_the_source_too():
     play = Play(plan=m3()).until(Phase.RELOCATING)
-    play.done("fence")
-    play.done("last-bytes")
+    for step in ("fence", "last-bytes", "last-files"):
+        play.done(step)
     assert play.failed("last-checkpoint", "no end after 5 s") == ["undo last-checkpoint"]
     assert play.undone("last-checkpoint") == ["undo fence"]
 
 
 def test_a_checkpoint_that_was_taken_does_not_keep_the_ue_waiting():
     play = Play(plan=m3()).until(Phase.RELOCATING)
-    for step in ("fence", "last-bytes", "last-checkpoint"):
+    for step in ("fence", "last-bytes", "last-files", "last-checkpoint"):
         play.done(step)
     assert play.failed("last-pages") == ["undo fence"]
 
