@@ -91,7 +91,11 @@ _WITHOUT_HELPER: tuple[type[Work], ...] = (
     *(SwitchTraffic, KillSource, RemoveImage),
 )
 _OF_ONE_HOST: tuple[type[Work], ...] = (
-    *(*_WITHOUT_HELPER, StartTarget, TakeCheckpoint, RemoveCheckpoints, RemoveInstance),
+    *_WITHOUT_HELPER,
+    StartTarget,
+    TakeCheckpoint,
+    RemoveCheckpoints,
+    RemoveInstance,
 )
 _NO_TRANSFER = dict.fromkeys(_OF_ONE_HOST, "sends nothing from host to host")
 _FULL_DISK: dict[type[Work], str] = {
@@ -145,7 +149,10 @@ FAULTS = (
     Fault("unheard", Do.UNHEARD, Hurts.FAILS),
     Fault("time-out", Do.BEGIN, Hurts.FAILS),
     Fault(
-        *("kill-helper", Do.BEGIN, Hurts.MAY, dict.fromkeys(_WITHOUT_HELPER, "does not need the helper")),
+        "kill-helper",
+        Do.BEGIN,
+        Hurts.MAY,
+        dict.fromkeys(_WITHOUT_HELPER, "does not need the helper"),
         only=lambda work: not isinstance(work, StartTarget) or work.restored,
         otherwise="does not need the helper",
     ),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -273,3 +275,41 @@ def test_connections_that_the_kernel_tracked_are_no_part_of_a_checkpoint(hosts: 
     assert "netns-10.img" in kept
     assert not {"netns-ct-10.img", "netns-exp-10.img"} & kept
     assert taken["bytes"] < 200_000
+
+
+class RestoringEngine(Engine):
+    """One that is at it to start a container, and tells of it in its list alone."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: list[str] = []
+
+    def get(self, path: str) -> Any:
+        if not path.startswith("/containers/json"):
+            return super().get(path)
+        self.asked.append(unquote(path))
+        return [{"Id": f"id-{TARGET}", "Labels": {"pillion.lab": "lab"}}, {"Id": "id-x", "Labels": {}}]
+
+    def post(self, path: str, body: Any = None) -> None:
+        self.asked.append(path)
+        raise Refused("criu failed")
+
+
+def test_a_container_is_restored_from_the_last_checkpoint_and_what_the_engine_says_is_told(
+    hosts: Hosts, tmp_path: Path
+):
+    engine = RestoringEngine(tmp_path / "docker")
+    with pytest.raises(Refused, match=f"restore of {re.escape(TARGET)}: criu failed"):
+        hosts.there.restore(engine, TARGET)  # type: ignore[arg-type]
+    assert engine.asked == [f"/containers/{TARGET}/start?checkpoint=last"]
+
+
+def test_only_that_container_of_the_lab_s_own_is_freed_of_criu(
+    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    freed: list[str] = []
+    monkeypatch.setattr(checkpoints, "ended", freed.append)
+    engine = RestoringEngine(tmp_path / "docker")
+    hosts.there.end_criu(engine, "a2.3")  # type: ignore[arg-type]
+    assert freed == [f"id-{TARGET}"]
+    assert r'"^/a2\\.3$"' in engine.asked[0]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import secrets
 import shutil
 import struct
@@ -131,7 +132,7 @@ class Checkpoints:
 
         While a container is started, the Docker Engine tells of it in its list alone.
         """
-        query = urlencode({"all": "1", "filters": json.dumps({"name": [f"^/{container}$"]})})
+        query = urlencode({"all": "1", "filters": json.dumps({"name": [f"^/{re.escape(container)}$"]})})
         for found in engine.get(f"/containers/json?{query}"):
             if is_labs(found["Labels"], self._lab):
                 ended(found["Id"])
@@ -155,6 +156,7 @@ class Checkpoints:
         `resume`: it is to run, also if CRIU or the Docker Engine were ended while they held it frozen.
         """
         self.end_criu(engine, container)
+        self._ids.pop(container, None)
         shutil.rmtree(self.of(container), ignore_errors=True)
         (self._configurations / f"{container}.conf").unlink(missing_ok=True)
         found = engine.get(f"/containers/{quote(container)}/json")

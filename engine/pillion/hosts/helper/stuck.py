@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,9 +32,7 @@ def freed(container_id: str, proc: Path = Path("/proc")) -> Iterator[None]:
 
     def watch() -> None:
         while not over.wait(_LOOK_S):
-            for pid in orphans(container_id, proc):
-                with suppress(OSError):  # it may have ended by itself
-                    os.kill(pid, signal.SIGKILL)
+            _kill(orphans(container_id, proc))
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
@@ -52,9 +50,7 @@ def ended(container_id: str, proc: Path = Path("/proc")) -> None:
         if time.monotonic() > limit_s + _KILLS * _LOOK_S:
             return
         if time.monotonic() > limit_s:
-            for each in states:
-                with suppress(OSError):
-                    os.kill(each, signal.SIGKILL)
+            _kill(states)
         time.sleep(_LOOK_S)
 
 
@@ -62,6 +58,12 @@ def orphans(container_id: str, proc: Path = Path("/proc")) -> list[int]:
     """CRIU's processes for this container, if one of them has died and nobody has asked how; else none."""
     states = _states(container_id, proc)
     return [pid for pid, state in states.items() if state != "Z"] if "Z" in states.values() else []
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(OSError):  # it may have ended by itself
+            os.kill(pid, signal.SIGKILL)
 
 
 def _states(container_id: str, proc: Path) -> dict[int, str]:
