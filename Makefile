@@ -4,12 +4,13 @@ LAB ?= lab.pillion.yml
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check bench soak images lint clean
+.PHONY: help setup demo test check lab bench soak images lint clean
 
 help:
 	@echo "make demo    a vehicle drives, its service follows it, and what the UE saw of it is reported (6 to 15 minutes)"
 	@echo "make test    every capability once, on real parts (about 35 minutes)"
-	@echo "make check   the fast part: lint, types, imports, unit tests (7 minutes on two cores, needs no Docker)"
+	@echo "make check   the fast part: lint, types, imports, unit tests (5 minutes on two cores, needs no Docker)"
+	@echo "make lab     the rest of the tests: those on real parts"
 	@echo "make bench   the engine against the procedure by hand, five rounds of nine cells (about 25 minutes); see docs/bench.md"
 	@echo "make soak    the long campaigns, or one with PART=faults-m2 (under 30 minutes each); see docs/soak.md"
 	@echo "make setup   install and start what is missing: Docker, Compose, Python packages"
@@ -40,10 +41,13 @@ lint: $(VENV)/ready
 	@$(BIN)/lint-imports
 
 check: lint
-	@$(BIN)/python -m pytest -q -m "not lab"
+	@$(BIN)/python -m pytest -q -m "not lab" --numprocesses=auto
 
-test: setup lint images
-	@status=0; $(BIN)/python -m pytest -m "" --durations=15 || status=$$?; scripts/setup.sh --stop; exit $$status
+lab: images
+	@$(BIN)/python -m pytest -m lab --durations=15
+
+test: setup
+	@status=0; { $(MAKE) check && $(MAKE) lab; } || status=$$?; scripts/setup.sh --stop; exit $$status
 
 bench: setup images
 	@$(BIN)/pillion bench

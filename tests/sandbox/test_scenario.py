@@ -85,7 +85,7 @@ def test_a_scenario_that_is_not_there_is_refused_with_the_names_of_those_that_ar
         load_scenario("atlantis")
 
 
-MISSING = object()
+MISSING = "left out"
 FAULTS: list[tuple[tuple[str | int, ...], object, str]] = [
     (("format",), "pillion-scenario/9", "format: 'pillion-scenario/9'"),
     (("name",), MISSING, "name: this key is missing"),

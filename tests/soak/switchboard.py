@@ -325,8 +325,10 @@ tc class add dev eth0 parent 1: classid 1:1 htb rate 1gbit
 tc class add dev eth0 parent 1: classid 1:2 htb rate 1gbit
 tc qdisc add dev eth0 parent 1:2 tbf rate 4kbit burst 1600 limit 100000
 tc filter add dev eth0 parent 1: protocol ip u32 match ip dst ADDRESS/32 flowid 1:2
+bash -c 'for i in 1 2; do printf "%1400s" > /dev/udp/ADDRESS/9; done'
 """
-"""Only what goes to one address is slow. TBF takes large packets apart, which HTB alone lets through as they come."""
+"""Only what goes to one address is slow. TBF takes large packets apart, which HTB alone lets through as they come. It
+starts with a burst in store, and a few last bytes would go at once: one packet uses it up, another is in their way."""
 
 
 def _slow(address: str) -> str:
