@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo    a vehicle drives, its service follows it, and what the UE saw of it is reported (6 to 15 minutes)"
-	@echo "make test    every capability once, on real parts (about 35 minutes)"
+	@echo "make test    every capability once, on real parts (about 28 minutes)"
 	@echo "make check   the fast part: lint, types, imports, unit tests (5 minutes on two cores, needs no Docker)"
 	@echo "make lab     the rest of the tests: those on real parts"
 	@echo "make bench   the engine against the procedure by hand, five rounds of nine cells (about 25 minutes); see docs/bench.md"
