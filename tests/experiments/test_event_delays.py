@@ -1,5 +1,7 @@
 """From a true handover to its event: how the two are put together, and a short drive in each way."""
 
+import pytest
+
 from pillion.core.model import PoaId, UeId
 from pillion.experiments.event_delays import Delays, Moment, Way, delays, measured, page
 
@@ -25,6 +27,7 @@ def test_the_page_has_a_row_for_each_way_and_for_what_was_missed() -> None:
     assert "| kernel | Linux 6 |" in text
 
 
+@pytest.mark.lab  # by the clock, so with nothing beside it
 async def test_a_short_drive_is_noticed_in_each_way() -> None:
     found = await measured(12.0)
     assert {each.way for each in found} == set(Way)
