@@ -10,7 +10,7 @@ help:
 	@echo "make demo    a vehicle drives, its service follows it, and what the UE saw of it is reported (6 to 15 minutes)"
 	@echo "make test    every capability once, on real parts (about 28 minutes)"
 	@echo "make check   the fast part: lint, types, imports, unit tests (5 minutes on two cores, needs no Docker)"
-	@echo "make lab     the rest of the tests: those on real parts"
+	@echo "make lab     the rest of the tests: on real parts, or long, or by the clock"
 	@echo "make bench   the engine against the procedure by hand, five rounds of nine cells (about 25 minutes); see docs/bench.md"
 	@echo "make soak    the long campaigns, or one with PART=faults-m2 (under 30 minutes each); see docs/soak.md"
 	@echo "make setup   install and start what is missing: Docker, Compose, Python packages"
